@@ -1,0 +1,11 @@
+"""Where things stand in the checkout."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+VALUES = ROOT / "values"
+CHARTS = ROOT / "charts"
+DAGS = ROOT / "dags"
+LOCKS = (ROOT / "image/requirements.lock", ROOT / "ci/requirements.lock")
+STATE = ROOT / ".local"
+"""All that the local Airflow keeps; git-ignored, and safe to delete while it is down."""
