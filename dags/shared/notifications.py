@@ -1,0 +1,152 @@
+"""Who is told what: callbacks for tasks and DAG runs.
+
+A callback never changes how a task ends: whatever goes wrong in it is logged. Where the connection to a service does
+not exist, the message is logged with that reason, so that an environment without Slack shows what it would have said.
+Titles, fields and lengths are those of the Airflow production field guides. Providers are imported when a message is
+sent, not when a DAG file is parsed.
+"""
+
+import functools
+import html
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.log import redact  # type: ignore[attr-defined]
+
+from shared.environment import environment
+
+CRITICAL = "critical"
+"""The tag of a DAG whose failure pages somebody."""
+SLACK_ERROR_LENGTH = 200
+PAGE_ERROR_LENGTH = 500
+SLACK_TIMEOUT_SECONDS = 10
+
+Context = Mapping[str, Any]
+log = logging.getLogger(__name__)
+
+
+def _never_raises(callback: Callable[[Context], None]) -> Callable[[Context], None]:
+    """A callback whose own faults are logged and end there."""
+
+    @functools.wraps(callback)
+    def guarded(context: Context) -> None:
+        try:
+            callback(context)
+        except Exception:
+            log.exception("%s could not tell anybody", callback.__name__)
+
+    return guarded
+
+
+@_never_raises
+def notify_failure(context: Context) -> None:
+    """Tell that a task failed for good; for a task's `on_failure_callback`.
+
+    Goes to Slack, and to PagerDuty too if the DAG has the tag `critical`.
+    """
+    error = _error(context)
+    _tell_failure(context, what=_task_name(context), error=error)
+
+
+@_never_raises
+def notify_run_failure(context: Context) -> None:
+    """Tell that a DAG run timed out or is deadlocked; for a DAG's `on_failure_callback`.
+
+    Silent where a task failed: `notify_failure` has told that, with the error.
+    """
+    if context.get("reason") != "task_failure":
+        _tell_failure(context, what=context["dag"].dag_id, error=f"the DAG run ended with {context.get('reason')}")
+
+
+@_never_raises
+def notify_success(context: Context) -> None:
+    """Tell that a DAG run succeeded; for a DAG's `on_success_callback` (in `default_args` each task would tell)."""
+    dag_id = context["dag"].dag_id
+    _send_slack(f"SUCCESS {dag_id}", {"DAG": dag_id, "Run": _run_id(context)}, link=None)
+
+
+@_never_raises
+def log_retry(context: Context) -> None:
+    """Log that a task will be tried again; for a task's `on_retry_callback`. Nobody is told: it may heal."""
+    attempt, attempts = context["ti"].try_number, context["ti"].max_tries + 1
+    log.warning("%s failed in try %s of %s: %s", _task_name(context), attempt, attempts, _error(context))
+
+
+def _tell_failure(context: Context, what: str, error: str) -> None:
+    critical = CRITICAL in context["dag"].tags
+    ti = context.get("ti")
+    fields = {
+        "DAG": context["dag"].dag_id,
+        "Task": getattr(ti, "task_id", "none"),
+        "Run": _run_id(context),
+        "Try": str(getattr(ti, "try_number", "none")),
+        "Error": error[:SLACK_ERROR_LENGTH],
+    }
+    _send_slack(f"{'CRITICAL' if critical else 'FAILURE'} {what}", fields, link=getattr(ti, "log_url", None))
+    if critical:
+        _send_page(context, what, error)
+
+
+def _send_slack(title: str, fields: dict[str, str], link: str | None) -> None:
+    """Post one message of Block Kit blocks to the channel of this environment."""
+    told = environment().notifications
+    blocks = _blocks(title, fields, link)
+    try:
+        from airflow.providers.slack.hooks.slack import SlackHook
+
+        hook = SlackHook(slack_conn_id=told.slack_connection, timeout=SLACK_TIMEOUT_SECONDS)
+        hook.call("chat.postMessage", json={"channel": told.slack_channel, "text": title, "blocks": blocks})
+    except AirflowNotFoundException:
+        reason = f"connection {told.slack_connection!r} does not exist"
+        log.warning("Not sent to Slack %s: %s. Message: %s %s", told.slack_channel, reason, title, fields)
+
+
+def _blocks(title: str, fields: dict[str, str], link: str | None) -> list[dict[str, Any]]:
+    """Block Kit: a header, the fields in two columns, a link to the log."""
+    columns = [
+        {"type": "mrkdwn", "text": f"*{name}*\n{html.escape(text, quote=False)}"} for name, text in fields.items()
+    ]
+    blocks: list[dict[str, Any]] = [
+        {"type": "header", "text": {"type": "plain_text", "text": title[:150]}},
+        {"type": "section", "fields": columns},
+    ]
+    if link:
+        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": f"<{link}|Log>"}})
+    return blocks
+
+
+def _send_page(context: Context, what: str, error: str) -> None:
+    """Trigger one PagerDuty incident a DAG run, however many of its tasks fail."""
+    connection = environment().notifications.pagerduty_connection
+    summary, run_id = f"{what} failed", _run_id(context)
+    if connection is None:
+        log.warning("Nobody paged: %s pages nobody. Message: %s", environment().name, summary)
+        return
+    try:
+        from airflow.providers.pagerduty.hooks.pagerduty_events import PagerdutyEventsHook
+
+        PagerdutyEventsHook(pagerduty_events_conn_id=connection).send_event(
+            summary=summary,
+            severity="critical",
+            source="airflow",
+            dedup_key=f"{context['dag'].dag_id}/{run_id}",
+            custom_details={"run_id": run_id, "error": error[:PAGE_ERROR_LENGTH]},
+        )
+    except AirflowNotFoundException:
+        log.warning("Nobody paged: connection %r does not exist. Message: %s", connection, summary)
+
+
+def _task_name(context: Context) -> str:
+    return f"{context['dag'].dag_id}.{context['ti'].task_id}"
+
+
+def _run_id(context: Context) -> str:
+    """In a worker the run is an object, in the DAG processor sometimes its id alone."""
+    return str(context.get("run_id") or context["dag_run"].run_id)
+
+
+def _error(context: Context) -> str:
+    """What ended the task, with the secrets that Airflow knows of masked: a message, unlike a log, is not masked later."""
+    return str(redact(str(context.get("exception") or "no exception was recorded")))
