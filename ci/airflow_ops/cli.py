@@ -5,6 +5,7 @@ import sys
 import typer
 
 from airflow_ops.console import ProblemError, print_problem
+from airflow_ops.local import commands as local
 
 app = typer.Typer(
     name="airflow-ops",
@@ -18,6 +19,10 @@ app = typer.Typer(
 @app.callback()
 def _root() -> None:
     """Run Apache Airflow 3: locally, and on Kubernetes per environment."""
+
+
+for verb in (local.up, local.down, local.status):
+    app.command()(verb)
 
 
 def main() -> None:

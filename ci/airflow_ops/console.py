@@ -29,7 +29,7 @@ class ProblemError(Exception):
 
 
 def fail(message: str, fix: str, exit_code: int = 1) -> ProblemError:
-    """Make the error to raise: `raise fail("port 8080 is taken", "Pass --port or stop it.")`."""
+    """Make the error to raise, from what is wrong and what to do about it."""
     return ProblemError(message, fix, exit_code)
 
 

@@ -1,0 +1,1 @@
+"""The platform on this machine: no cluster, no container engine, no chart."""

@@ -1,0 +1,224 @@
+"""Airflow's settings on this machine, read from the values that the clusters use."""
+
+import configparser
+import json
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography.fernet import Fernet
+
+from airflow_ops.console import fail
+from airflow_ops.repository import DAGS, STATE
+from airflow_ops.values import Values, load_values
+
+USER = "admin"
+ENVIRONMENT = "dev"
+Config = dict[str, dict[str, str]]
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """Everything that the local Airflow is started with.
+
+    Attributes:
+        port: Port of the API server on 127.0.0.1.
+        config: airflow.cfg by section and key; values are strings, as Airflow reads them.
+        environment: Environment variables that are not secret, by name.
+        secrets: Environment variables that are secret, by name.
+        pools: `platform.pools` of the values.
+        variables: Airflow variables by name.
+        password: Password of the page's user.
+    """
+
+    port: int
+    config: Config
+    environment: dict[str, str]
+    secrets: dict[str, str] = field(repr=False)
+    pools: dict[str, dict[str, Any]]
+    variables: dict[str, str]
+    password: str = field(repr=False)
+
+    @property
+    def url(self) -> str:
+        """Address of the page."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+def overrides(port: int, state: Path = STATE) -> Config:
+    """What differs on one machine from the cluster: each entry stands for something that a single machine lacks.
+
+    Args:
+        port: Port of the API server.
+        state: Folder of the local Airflow's state.
+    """
+    bundle = {
+        "name": "platform",
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(DAGS), "refresh_interval": 10},
+    }
+    return {
+        "core": {
+            # Tasks are processes here: there is no cluster to start pods in.
+            "executor": "LocalExecutor",
+            # Two cores are typical; each task process is about one core busy while it starts.
+            "parallelism": str(max(4, (os.cpu_count() or 2) * 2)),
+            # One user, so no user database: its password is drawn once and kept in the state folder.
+            "auth_manager": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
+            "simple_auth_manager_users": f"{USER}:admin",
+            "simple_auth_manager_passwords_file": str(state / "passwords.json"),
+            "execution_api_server_url": f"http://127.0.0.1:{port}/execution/",
+        },
+        # One file instead of a database server.
+        "database": {"sql_alchemy_conn": f"sqlite:///{state / 'airflow.db'}"},
+        # Only this machine may reach it: the login is meant for one person.
+        "api": {"host": "127.0.0.1", "port": str(port), "base_url": f"http://127.0.0.1:{port}", "workers": "1"},
+        # The working tree itself, so that an edit is seen without a commit.
+        "dag_processor": {"dag_bundle_config_list": json.dumps([bundle]), "bundle_refresh_check_interval": "5"},
+        # No bucket and no exporter here.
+        "logging": {
+            "base_log_folder": str(state / "logs" / "tasks"),
+            "remote_logging": "False",
+            # Scheduler and triggerer serve logs too: beside the page's port, so that two checkouts can run at once.
+            "worker_log_server_port": str(log_ports(port)[0]),
+            "trigger_log_server_port": str(log_ports(port)[1]),
+        },
+        "metrics": {"statsd_on": "False"},
+    }
+
+
+def log_ports(port: int) -> tuple[int, int]:
+    """Ports on which scheduler and triggerer serve task logs, given the API server's."""
+    return port + 1, port + 2
+
+
+def connections(port: int, password: str, state: Path = STATE) -> dict[str, dict[str, Any]]:
+    """Local stand-ins for the connections that a cluster takes from a Secret, by connection id."""
+    return {
+        "warehouse": {"conn_type": "sqlite", "host": str(state / "warehouse.db")},
+        "airflow_api": {
+            "conn_type": "http",
+            "host": "127.0.0.1",
+            "port": port,
+            "schema": "http",
+            "login": USER,
+            "password": password,
+        },
+    }
+
+
+def config_from_values(values: Values) -> Config:
+    """`airflow.config` of the values as strings, without the keys that only a cluster can render.
+
+    A value with `{{ }}` is a Helm template: it names an object of the cluster, so it must be one of `overrides`.
+    """
+    config: Config = {}
+    for section, keys in values.get("airflow", {}).get("config", {}).items():
+        plain = {key: str(value) for key, value in keys.items() if "{{" not in str(value)}
+        if plain:
+            config[section] = plain
+    return config
+
+
+def _check_templates(values: Values, local: Config) -> None:
+    for section, keys in values.get("airflow", {}).get("config", {}).items():
+        for key, value in keys.items():
+            if "{{" in str(value) and key not in local.get(section, {}) and section != "kubernetes_executor":
+                raise fail(
+                    f"airflow.config.{section}.{key} is a Helm template, which only a cluster can render.",
+                    "Give its local value in overrides() of ci/airflow_ops/local/settings.py.",
+                )
+
+
+def _merge(below: Config, above: Config) -> Config:
+    sections = {**below, **above}
+    return {name: {**below.get(name, {}), **above.get(name, {})} for name in sections}
+
+
+def _local_connections(values: Values, known: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    wanted = values.get("platform", {}).get("connections", [])
+    missing = sorted(set(wanted) - set(known))
+    if missing:
+        raise fail(
+            f"platform.connections names {', '.join(missing)}, for which this machine has no stand-in.",
+            "Give one in connections() of ci/airflow_ops/local/settings.py.",
+        )
+    return {name: known[name] for name in wanted}
+
+
+def _plain_environment(values: Values) -> dict[str, str]:
+    entries = values.get("airflow", {}).get("env", [])
+    return {entry["name"]: str(entry["value"]) for entry in entries if "value" in entry}
+
+
+def _drawn_once(path: Path) -> dict[str, str]:
+    """Secrets of this machine: drawn at the first start, then kept, since rows are encrypted with them."""
+    if path.exists():
+        stored: dict[str, str] = json.loads(path.read_text())
+        return stored
+    drawn = {
+        "password": secrets.token_urlsafe(12),
+        "fernet": Fernet.generate_key().decode(),
+        "jwt": secrets.token_urlsafe(48),
+        "api": secrets.token_urlsafe(32),
+    }
+    write_private(path, json.dumps(drawn))
+    return drawn
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".draft")
+    draft.touch(mode=0o600)
+    draft.chmod(0o600)
+    draft.write_text(text)
+    draft.replace(path)
+
+
+def local_settings(port: int, state: Path = STATE) -> LocalSettings:
+    """Derive the local Airflow's settings from values/base.yaml and values/dev.yaml.
+
+    Args:
+        port: Port of the API server on 127.0.0.1.
+        state: Folder of the local Airflow's state; secrets are drawn into it at the first call.
+
+    Raises:
+        ProblemError: A value cannot be had on one machine; the key is named.
+    """
+    values = load_values(ENVIRONMENT)
+    local = overrides(port, state)
+    _check_templates(values, local)
+    drawn = _drawn_once(state / "secrets.json")
+    wanted = _local_connections(values, connections(port, drawn["password"], state))
+    variables = {name: str(value) for name, value in values["platform"].get("variables", {}).items()}
+    variables["object_storage_uri"] = (state / "object-storage").as_uri()
+    return LocalSettings(
+        port=port,
+        config=_merge(config_from_values(values), local),
+        environment={**_plain_environment(values), "AIRFLOW_HOME": str(state)},
+        secrets={
+            "AIRFLOW__CORE__FERNET_KEY": drawn["fernet"],
+            "AIRFLOW__API_AUTH__JWT_SECRET": drawn["jwt"],
+            "AIRFLOW__API__SECRET_KEY": drawn["api"],
+            **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(body) for name, body in wanted.items()},
+        },
+        pools=values["platform"].get("pools", {}),
+        variables=variables,
+        password=drawn["password"],
+    )
+
+
+def write_settings(settings: LocalSettings, state: Path = STATE) -> None:
+    """Write airflow.cfg, the users' passwords and `environment`, a file to source before using `airflow` by hand."""
+    parser = configparser.RawConfigParser()
+    parser.read_dict(settings.config)
+    state.mkdir(parents=True, exist_ok=True)
+    (state / "object-storage").mkdir(exist_ok=True)
+    with (state / "airflow.cfg").open("w") as file:
+        parser.write(file)
+    write_private(state / "passwords.json", json.dumps({USER: settings.password}))
+    lines = [f"{name}='{value}'" for name, value in {**settings.environment, **settings.secrets}.items()]
+    write_private(state / "environment", "\n".join(lines) + "\n")
