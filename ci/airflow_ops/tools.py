@@ -1,0 +1,82 @@
+"""The programs that the command drives, found on PATH and run with their output kept."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from airflow_ops.console import fail
+
+INSTALL = {
+    "git": "https://git-scm.com/downloads",
+    "helm": "https://helm.sh/docs/intro/install/",
+    "kubeconform": "https://github.com/yannh/kubeconform/releases",
+    "kubectl": "https://kubernetes.io/docs/tasks/tools/",
+}
+
+OLDEST_HELM = (3, 19)
+"""The official chart 1.22.0 asks for Helm 3.19 or newer."""
+
+TIMEOUT_SECONDS = 120
+
+
+@cache
+def find(name: str) -> str:
+    """The path of a program.
+
+    Raises:
+        ProblemError: It is not on PATH, or Helm is older than the official chart allows.
+    """
+    path = shutil.which(name)
+    if path is None:
+        raise fail(f"{name} is not on PATH.", f"Install it ({INSTALL[name]}) and run again.", exit_code=2)
+    if name == "helm":
+        _check_helm(path)
+    return path
+
+
+def _check_helm(path: str) -> None:
+    answer = subprocess.run(
+        [path, "version", "--template", "{{.Version}}"],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+    version = re.match(r"v?(\d+)\.(\d+)", answer.stdout)
+    if version is None or (int(version[1]), int(version[2])) < OLDEST_HELM:
+        oldest = ".".join(map(str, OLDEST_HELM))
+        raise fail(
+            f"{path} is Helm {answer.stdout.strip() or 'of an unknown version'}: the official chart needs {oldest}.",
+            f"Install Helm {oldest} or newer ({INSTALL['helm']}).",
+            exit_code=2,
+        )
+
+
+def run(
+    name: str, arguments: Sequence[str | Path], *, stdin: str | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program and keep what it prints; a failure is for the caller to judge.
+
+    Args:
+        name: The program, a key of `INSTALL`.
+        arguments: What follows the program's name.
+        stdin: Text for its standard input.
+        cwd: The folder to run it in.
+
+    Raises:
+        ProblemError: It is not on PATH, or runs longer than `TIMEOUT_SECONDS`.
+    """
+    command = [find(name), *map(str, arguments)]
+    try:
+        return subprocess.run(
+            command, input=stdin, cwd=cwd, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as expired:
+        raise fail(
+            f"{name} {arguments[0]} did not end within {TIMEOUT_SECONDS} s.",
+            "Look at what it waits for: run it by hand with --debug.",
+            exit_code=2,
+        ) from expired
