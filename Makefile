@@ -35,3 +35,7 @@ lint: ## ruff, mypy, yamllint, shellcheck
 .PHONY: lock
 lock: ## resolve the requirements into locks anew
 	@$(ENVIRONMENT) && ci/lock
+
+.PHONY: test-local
+test-local: ## start the platform on this machine, break it, and look at the rows (minutes)
+	@$(ENVIRONMENT) && .venv/bin/pytest tests/local $(ARGS)
