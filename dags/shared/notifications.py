@@ -12,8 +12,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from airflow.providers.common.compat.sdk import redact
 from airflow.sdk.exceptions import AirflowNotFoundException
-from airflow.sdk.log import redact  # type: ignore[attr-defined]
 
 from shared.environment import environment
 
@@ -148,5 +148,5 @@ def _run_id(context: Context) -> str:
 
 
 def _error(context: Context) -> str:
-    """What ended the task, with the secrets that Airflow knows of masked: a message, unlike a log, is not masked later."""
+    """What ended the task, with the secrets that Airflow knows of masked: a message is not masked later."""
     return str(redact(str(context.get("exception") or "no exception was recorded")))

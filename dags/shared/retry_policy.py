@@ -16,8 +16,8 @@ SQL_REFUSED = ("28000", "28P01", "42501")
 class RetryWhatCanHeal(RetryPolicy):
     """Never repeats what a person has to mend, and waits as long as a rate limit asks for.
 
-    A refused login stays refused, and repeating it can lock the account. A connection that does not exist does not appear
-    by itself. All else follows the `retries` and `retry_delay` of the task.
+    A refused login stays refused, and repeating it can lock the account. A connection that does not exist does not
+    appear by itself. All else follows the `retries` and `retry_delay` of the task.
     """
 
     def evaluate(

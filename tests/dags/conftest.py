@@ -1,0 +1,113 @@
+"""A real Airflow for the tests of DAGs: its own home, a migrated SQLite database, this repository's bundle.
+
+Airflow reads its configuration when it is first imported, so the home is made when pytest loads this file. Each pytest
+process makes its own, which keeps pytest-xdist's workers apart without a lock.
+"""
+
+import atexit
+import datetime as dt
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from airflow.models.dagrun import DagRun
+    from airflow.sdk import DAG
+
+BUNDLE = Path(__file__).resolve().parents[2] / "dags"
+
+
+def _make_home() -> Path:
+    """An AIRFLOW_HOME whose airflow.cfg says all that differs from Airflow's defaults."""
+    home = Path(tempfile.mkdtemp(prefix="airflow-tests-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    bundles = [
+        {
+            "name": "platform",
+            "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+            "kwargs": {"path": str(BUNDLE)},
+        }
+    ]
+    (home / "airflow.cfg").write_text(
+        f"""
+[core]
+dags_folder = {BUNDLE}
+load_examples = False
+executor = LocalExecutor
+[database]
+sql_alchemy_conn = sqlite:///{home}/airflow.db
+[dag_processor]
+dag_bundle_config_list = {json.dumps(bundles)}
+[logging]
+base_log_folder = {home}/logs
+"""
+    )
+    return home
+
+
+# A shell that points at a running Airflow must not lend its database to a test.
+for _name in list(os.environ):
+    if _name.startswith(("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_", "AIRFLOW_CONFIG")):
+        del os.environ[_name]
+HOME = _make_home()
+os.environ["AIRFLOW_HOME"] = str(HOME)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Where the DAGs of a test module find what they work on."""
+
+    warehouse: Path
+    object_storage: Path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """What an environment gives its DAGs: its name, a warehouse and an object storage; new for each module."""
+    folder = tmp_path_factory.mktemp("platform")
+    here = Platform(warehouse=folder / "warehouse.db", object_storage=folder / "objects")
+    here.object_storage.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_ENV", "dev")
+        patch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "sqlite", "host": str(here.warehouse)}))
+        patch.setenv("AIRFLOW_VAR_OBJECT_STORAGE_URI", here.object_storage.as_uri())
+        yield here
+
+
+@pytest.fixture(scope="session")
+def metadata_database() -> None:
+    """Airflow's own database, migrated."""
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+@pytest.fixture(scope="session")
+def load_dag() -> Callable[[str], "DAG"]:
+    """Load one DAG by its id as the DAG processor does, with the bundle's root on the import path."""
+    from airflow.dag_processing.dagbag import BundleDagBag
+
+    def load(dag_id: str) -> "DAG":
+        file = BUNDLE / dag_id.split("_")[0] / f"{dag_id}.py"
+        bag = BundleDagBag(dag_folder=file, bundle_path=BUNDLE, bundle_name="platform")
+        assert not bag.import_errors, bag.import_errors
+        return bag.dags[dag_id]
+
+    return load
+
+
+@pytest.fixture
+def run_dag(metadata_database: None, load_dag: Callable[[str], "DAG"]) -> Callable[..., "DagRun"]:
+    """Run a whole DAG in this process: `run_dag("flights_ingest_daily", logical_date=...)` gives the run."""
+
+    def run(dag_id: str, logical_date: dt.datetime | None = None, conf: dict[str, Any] | None = None) -> "DagRun":
+        return load_dag(dag_id).test(logical_date=logical_date, run_conf=conf)
+
+    return run
