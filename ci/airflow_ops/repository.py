@@ -1,5 +1,6 @@
 """Where things stand in the checkout."""
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -7,5 +8,5 @@ VALUES = ROOT / "values"
 CHARTS = ROOT / "charts"
 DAGS = ROOT / "dags"
 LOCKS = (ROOT / "image/requirements.lock", ROOT / "ci/requirements.lock")
-STATE = ROOT / ".local"
-"""All that the local Airflow keeps; git-ignored, and safe to delete while it is down."""
+STATE = Path(os.environ.get("AIRFLOW_OPS_STATE", ROOT / ".local"))
+"""All that the local Airflow keeps; git-ignored, and safe to delete while it is down. Tests take a folder of their own."""

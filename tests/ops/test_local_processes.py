@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from airflow_ops.console import ProblemError
 from airflow_ops.local import processes as local
 from airflow_ops.local.settings import LocalSettings, local_settings

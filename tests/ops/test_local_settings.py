@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from airflow_ops.console import ProblemError
 from airflow_ops.local import settings as local
 from airflow_ops.values import load_values

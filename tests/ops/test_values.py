@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from airflow_ops import values
 from airflow_ops.console import ProblemError
 
