@@ -6,12 +6,31 @@ from typing import Any
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseOperator, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
-
 from shared.defaults import default_args
 from shared.notifications import notify_run_failure
 from shared.resources import resources
 
 NUMBERS = [1, 2, 3]
+
+
+@task
+def plain() -> str:
+    return "ran"
+
+
+@task
+def square(number: int) -> int:
+    return number**2
+
+
+@task(retries=1, retry_delay=timedelta(seconds=1))
+def retry() -> dict[str, int]:
+    ti = get_current_context()["ti"]
+    tries = {"this": ti.try_number, "last": ti.max_tries + 1}
+    # Not "in try 1": a cleared run counts on from where it was, and must fail once again.
+    if tries["this"] < tries["last"]:
+        raise RuntimeError("Fails in its first try on purpose: the retry is what is tested.")
+    return tries
 
 
 class WaitInTriggerer(BaseOperator):
@@ -24,6 +43,21 @@ class WaitInTriggerer(BaseOperator):
     def resume(self, context: Any, event: Any) -> str:
         """Return the moment that the trigger fired with, which a run without a triggerer cannot have."""
         return str(event)
+
+
+@task
+def verify(plain: str, squares: list[int], tries: dict[str, int], moment: str | None) -> None:
+    broken = []
+    if plain != "ran":
+        broken.append(f"plain task: returned {plain!r}")
+    if sorted(squares) != [number**2 for number in NUMBERS]:
+        broken.append(f"mapped task: returned {list(squares)}")
+    if tries["this"] != tries["last"] or tries["this"] < 2:
+        broken.append(f"retrying task: succeeded in try {tries['this']} of {tries['last']}")
+    if not moment:
+        broken.append("deferrable task: did not come back from the triggerer")
+    if broken:
+        raise AirflowFailException("; ".join(broken))
 
 
 @dag(
@@ -39,43 +73,11 @@ def platform_run_canary() -> None:
     """### Canary: does this Airflow run tasks?
 
     Runs a plain, a mapped, a retrying and a deferrable task, then checks that each did what it should. The task
-    `retry` fails in its first try on purpose. Has no schedule: `airflow-ops smoke` and every upgrade trigger it.
+    `retry` fails in its first try on purpose. Has no schedule: smoke tests and upgrades trigger it.
 
     **If it fails** the task `verify` says which way of running tasks is broken. If it hangs: `plain` queued means the
     executor, `defer` deferred means the triggerer.
     """
-
-    @task
-    def plain() -> str:
-        return "ran"
-
-    @task
-    def square(number: int) -> int:
-        return number**2
-
-    @task(retries=1, retry_delay=timedelta(seconds=1))
-    def retry() -> dict[str, int]:
-        ti = get_current_context()["ti"]
-        tries = {"this": ti.try_number, "last": ti.max_tries + 1}
-        # Not "in try 1": a cleared run counts on from where it was, and must fail once again.
-        if tries["this"] < tries["last"]:
-            raise RuntimeError("Fails in its first try on purpose: the retry is what is tested.")
-        return tries
-
-    @task
-    def verify(plain: str, squares: list[int], tries: dict[str, int], moment: str | None) -> None:
-        broken = []
-        if plain != "ran":
-            broken.append(f"plain task: returned {plain!r}")
-        if sorted(squares) != [number**2 for number in NUMBERS]:
-            broken.append(f"mapped task: returned {list(squares)}")
-        if tries["this"] != tries["last"] or tries["this"] < 2:
-            broken.append(f"retrying task: succeeded in try {tries['this']} of {tries['last']}")
-        if not moment:
-            broken.append("deferrable task: did not come back from the triggerer")
-        if broken:
-            raise AirflowFailException("; ".join(broken))
-
     verify(plain(), square.expand(number=NUMBERS), retry(), WaitInTriggerer(task_id="defer").output)
 
 
