@@ -162,8 +162,12 @@ def _active_colour(values: Object) -> Colour:
         raise fail(f"global.activeColour is {named!r}.", "Set it to blue or green.") from error
 
 
-def template(release: Release) -> str:
+def template(release: Release, chart: Path | None = None) -> str:
     """What `helm template` prints for a release, with the official chart in place.
+
+    Args:
+        release: The release.
+        chart: A changed copy of its chart; by default the chart itself.
 
     Raises:
         ProblemError: Helm refuses: a template fails, or a value breaks a schema.
@@ -175,7 +179,7 @@ def template(release: Release) -> str:
         [
             "template",
             release.name,
-            release.chart_folder,
+            chart or release.chart_folder,
             "--namespace",
             release.namespace,
             "--kube-version",
@@ -185,7 +189,7 @@ def template(release: Release) -> str:
     )
     if answer.returncode != 0:
         raise fail(
-            f"release {release.name} of {release.environment} cannot be rendered:\n{answer.stderr.strip()}",
+            f"release {release.name} of {release.environment} cannot be rendered: {tools.error_text(answer)}",
             f"Mend the key that Helm names in values/ or charts/{release.chart}.",
         )
     return answer.stdout

@@ -80,3 +80,9 @@ def run(
             "Look at what it waits for: run it by hand with --debug.",
             exit_code=2,
         ) from expired
+
+
+def error_text(answer: subprocess.CompletedProcess[str]) -> str:
+    """What a program said went wrong, without Helm's remarks on links in a chart's folder."""
+    lines = [line for line in answer.stderr.splitlines() if not line.startswith("walk.go:")]
+    return "\n".join(lines).strip() or f"exit code {answer.returncode} without a word"
