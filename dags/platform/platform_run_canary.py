@@ -6,6 +6,7 @@ from typing import Any
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseOperator, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
+
 from shared.defaults import default_args
 from shared.notifications import notify_run_failure
 from shared.resources import resources
@@ -66,6 +67,7 @@ def verify(plain: str, squares: list[int], tries: dict[str, int], moment: str | 
     max_active_runs=2,
     dagrun_timeout=timedelta(minutes=10),
     default_args=default_args("platform", "quick", executor_config=resources("small")),
+    is_paused_upon_creation=False,  # who triggers it waits for the end, and a paused DAG has none
     on_failure_callback=notify_run_failure,
     tags=["platform", "canary"],
 )

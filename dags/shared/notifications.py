@@ -118,7 +118,7 @@ def _blocks(title: str, fields: dict[str, str], link: str | None) -> list[dict[s
 
 
 def _send_page(context: Context, what: str, error: str) -> None:
-    """Trigger one PagerDuty incident a DAG run, however many of its tasks fail."""
+    """Trigger PagerDuty: one open incident a DAG, however many of its tasks and runs fail meanwhile."""
     connection = environment().notifications.pagerduty_connection
     summary, run_id = f"{what} failed", _run_id(context)
     if connection is None:
@@ -131,7 +131,7 @@ def _send_page(context: Context, what: str, error: str) -> None:
             summary=summary,
             severity="critical",
             source="airflow",
-            dedup_key=f"{context['dag'].dag_id}/{run_id}",
+            dedup_key=context["dag"].dag_id,
             custom_details={"run_id": run_id, "error": error[:PAGE_ERROR_LENGTH]},
         )
     except AirflowNotFoundException:
