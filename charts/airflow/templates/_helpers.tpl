@@ -1,0 +1,24 @@
+{{/* The colour of this release. Also called from values, in the official chart's context. */}}
+{{- define "platform.colour" -}}
+{{- if not (has .Release.Name (list "airflow-blue" "airflow-green")) -}}
+{{- fail (printf "release %q: charts/airflow is one colour; call the release airflow-blue or airflow-green" .Release.Name) -}}
+{{- end -}}
+{{- trimPrefix "airflow-" .Release.Name -}}
+{{- end -}}
+
+{{/* The list of DAG bundles, as [dag_processor] dag_bundle_config_list takes it: the same for every component and worker. */}}
+{{- define "platform.dagBundles" -}}
+{{- $bundle := .Values.global.dagBundle -}}
+{{- $kwargs := dict "refresh_interval" (int $bundle.refreshInterval) -}}
+{{- $classpath := "airflow.dag_processing.bundles.local.LocalDagBundle" -}}
+{{- if eq $bundle.kind "git" -}}
+{{- $classpath = "airflow.providers.git.bundles.git.GitDagBundle" -}}
+{{- $kwargs = merge $kwargs (dict "git_conn_id" "platform_git" "tracking_ref" $bundle.trackingRef) -}}
+{{- if $bundle.subdir -}}
+{{- $_ := set $kwargs "subdir" $bundle.subdir -}}
+{{- end -}}
+{{- else -}}
+{{- $_ := set $kwargs "path" $bundle.path -}}
+{{- end -}}
+{{- list (dict "name" $bundle.name "classpath" $classpath "kwargs" $kwargs) | toJson -}}
+{{- end -}}

@@ -1,0 +1,127 @@
+{{/*
+One worker pod of KubernetesExecutor. It runs user code: no database password, no Fernet key, no API key, no service
+account token; tasks reach Airflow through the execution API alone.
+
+Takes a dict: root (the chart's context), size (its name), spec (its entry in dags/config/sizes.yaml).
+What a size needs beyond that is in pod_templates/<size>.yaml, a partial Pod: maps are merged into this one, and
+volumes and the base container's volumeMounts and env are appended to it.
+*/}}
+{{- define "worker.pod" -}}
+{{- $path := printf "files/pod_templates/%s.yaml" .size -}}
+{{- $own := tpl (.root.Files.Get $path) .root | fromYaml | default dict -}}
+{{- if hasKey $own "Error" -}}
+{{- fail (printf "pod_templates/%s.yaml is no YAML map: %s" .size (get $own "Error")) -}}
+{{- end -}}
+{{- $pod := include "worker.common" . | fromYaml -}}
+{{- $base := first $pod.spec.containers -}}
+{{- $spec := $own.spec | default dict -}}
+{{- $ownBase := $spec.containers | default (list dict) | first -}}
+{{- range $key := list "volumeMounts" "env" -}}
+{{- $_ := set $base $key (concat (get $base $key) (get $ownBase $key | default list)) -}}
+{{- end -}}
+{{- $volumes := concat $pod.spec.volumes ($spec.volumes | default list) -}}
+{{- $base = mustMergeOverwrite $base (omit $ownBase "volumeMounts" "env") -}}
+{{- $pod = mustMergeOverwrite $pod (dict "metadata" ($own.metadata | default dict) "spec" (omit $spec "containers" "volumes")) -}}
+{{- $_ := set $pod.spec "containers" (list $base) -}}
+{{- $_ := set $pod.spec "volumes" $volumes -}}
+{{- toYaml $pod -}}
+{{- end -}}
+
+{{- define "worker.common" -}}
+{{- $airflow := .root.Values.airflow -}}
+{{- $global := .root.Values.global -}}
+apiVersion: v1
+kind: Pod
+metadata:
+  name: placeholder-name
+  labels:
+    tier: airflow
+    component: worker
+    release: {{ .root.Release.Name }}
+    size: {{ .size }}
+  annotations:
+    # An autoscaler that moves pods about would kill tasks: Cluster Autoscaler, then Karpenter.
+    cluster-autoscaler.kubernetes.io/safe-to-evict: "false"
+    karpenter.sh/do-not-disrupt: "true"
+spec:
+  restartPolicy: Never
+  serviceAccountName: {{ .root.Release.Name }}-worker-kubernetes
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  {{- with $airflow.workers.kubernetes.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  {{- with $airflow.workers.kubernetes.terminationGracePeriodSeconds }}
+  terminationGracePeriodSeconds: {{ . }}
+  {{- end }}
+  {{- with $airflow.imagePullSecrets }}
+  imagePullSecrets: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .spec.nodeSelector }}
+  nodeSelector: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .spec.tolerations }}
+  tolerations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .spec.affinity }}
+  affinity: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  securityContext: {{- toYaml $airflow.securityContexts.pod | nindent 4 }}
+  containers:
+    - name: base
+      # KubernetesExecutor puts [kubernetes_executor] worker_container_repository and _tag here, which are the same.
+      image: {{ $global.image.repository }}:{{ $global.image.tag }}
+      imagePullPolicy: {{ $airflow.images.pod_template.pullPolicy }}
+      securityContext: {{- toYaml $airflow.securityContexts.containers | nindent 8 }}
+      resources:
+        requests: {{- toYaml .spec.requests | nindent 10 }}
+        limits: {{- toYaml .spec.limits | nindent 10 }}
+      env:
+        - name: AIRFLOW_HOME
+          value: {{ $airflow.airflowHome }}
+        # The root is read-only; libraries keep their caches under HOME.
+        - name: HOME
+          value: /tmp
+        {{- range $airflow.env }}
+        - name: {{ .name }}
+          value: {{ .value | quote }}
+        {{- end }}
+      envFrom:
+        {{- if eq $global.dagBundle.kind "git" }}
+        - secretRef:
+            name: {{ $global.secrets.git }}
+        {{- end }}
+        - secretRef:
+            name: {{ $global.secrets.connections }}
+      volumeMounts:
+        - name: config
+          mountPath: {{ $airflow.airflowHome }}/airflow.cfg
+          subPath: airflow.cfg
+          readOnly: true
+        - name: logs
+          mountPath: {{ $airflow.airflowHome }}/logs
+        - name: tmp
+          mountPath: /tmp
+        {{- if .root.Values.platform.objectStore.enabled }}
+        - name: object-store
+          mountPath: {{ $airflow.airflowHome }}/object-store
+        {{- end }}
+  volumes:
+    - name: config
+      configMap:
+        name: {{ .root.Release.Name }}-config
+    - name: logs
+      {{- if $airflow.logs.persistence.enabled }}
+      persistentVolumeClaim:
+        claimName: {{ $airflow.logs.persistence.existingClaim }}
+      {{- else }}
+      emptyDir: {}
+      {{- end }}
+    - name: tmp
+      emptyDir: {}
+    {{- if .root.Values.platform.objectStore.enabled }}
+    - name: object-store
+      persistentVolumeClaim:
+        claimName: airflow-object-store
+    {{- end }}
+{{- end -}}

@@ -1,0 +1,70 @@
+{{/* Labels of every object here. Takes a dict: root, component. */}}
+{{- define "platform.labels" -}}
+app.kubernetes.io/name: {{ .component }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/part-of: airflow
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- end -}}
+
+{{/* Labels that select the pods of one component. */}}
+{{- define "platform.selector" -}}
+app.kubernetes.io/name: {{ .component }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end -}}
+
+{{- define "platform.image" -}}
+{{ .Values.global.image.repository }}:{{ .Values.global.image.tag }}
+{{- end -}}
+
+{{/* Pod Security `restricted` for a pod of the Airflow image; takes the root. */}}
+{{- define "platform.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 50000
+runAsGroup: 0
+fsGroup: 0
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "platform.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* What no metadata of a Job's name may outlive: a Job cannot be changed, so its name carries a hash of what it runs. */}}
+{{- define "platform.hash" -}}
+{{ toJson . | sha256sum | trunc 10 }}
+{{- end -}}
+
+{{/* Environment of a Secret's entries under the names that a script reads. Takes a list of (variable, secret, key). */}}
+{{- define "platform.secretEnv" -}}
+{{- range . }}
+- name: {{ index . 0 }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ index . 1 }}
+      key: {{ index . 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Spec of a volume claim. Takes a dict: root, size, mode. */}}
+{{- define "platform.claim" -}}
+accessModes: [{{ .mode }}]
+{{- with .root.Values.platform.volumes.storageClassName }}
+storageClassName: {{ . }}
+{{- end }}
+resources:
+  requests:
+    storage: {{ .size }}
+{{- end -}}
+
+{{/* Address that the Git mirror fetches from. */}}
+{{- define "platform.gitOriginUrl" -}}
+{{- if .Values.platform.gitOrigin.enabled -}}
+git://airflow-git-origin/dags.git
+{{- else -}}
+{{ .Values.platform.gitMirror.origin }}
+{{- end -}}
+{{- end -}}
