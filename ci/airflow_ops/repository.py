@@ -9,4 +9,4 @@ CHARTS = ROOT / "charts"
 DAGS = ROOT / "dags"
 LOCKS = (ROOT / "image/requirements.lock", ROOT / "ci/requirements.lock")
 STATE = Path(os.environ.get("AIRFLOW_OPS_STATE", ROOT / ".local"))
-"""All that the local Airflow keeps; git-ignored, and safe to delete while it is down. Tests take a folder of their own."""
+"""All that the local Airflow keeps; git-ignored, safe to delete while it is down. Tests take another folder."""

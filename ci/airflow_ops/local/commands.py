@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from airflow_client.client import ApiClient, DagStatsApi, ImportErrorApi
+from airflow_client.client import ApiClient, DAGApi, DagStatsApi, ImportErrorApi
 from rich.progress import Progress
 from rich.table import Table
 
@@ -17,7 +17,7 @@ from airflow_ops.console import fail, out, progress
 from airflow_ops.local import objects, pipeline
 from airflow_ops.local.processes import COMPONENTS, LocalProcesses, run_airflow
 from airflow_ops.local.settings import USER, LocalSettings, local_settings, write_settings
-from airflow_ops.repository import DAGS, ROOT, STATE
+from airflow_ops.repository import DAGS, STATE
 
 HEALTHY_SECONDS = 180.0
 """Start of four Airflow processes: 20 s measured on two idle cores; the rest is for busy ones."""
@@ -45,7 +45,7 @@ def up(
         started = _start(processes, settings, bar)
         client = airflow_api.api_client(settings.url, USER, settings.password)
         objects.bring_in(client, settings.pools, settings.variables)
-        _wait(bar, "DAGs parsed", DAGS_SECONDS, lambda: _dags_parsed(client), "See .local/logs/dag-processor.log.")
+        _wait(bar, "DAGs parsed", DAGS_SECONDS, lambda: _dags_parsed(client), _logs_hint())
         loaded = pipeline.run_pipeline(client, bar)
     if not started and not loaded:
         out.print("already up")
@@ -93,7 +93,7 @@ def _start(processes: LocalProcesses, settings: LocalSettings, bar: Progress) ->
 
 
 def _logs_hint() -> str:
-    return f"See {(STATE / 'logs').relative_to(ROOT)}/<component>.log; `make down`, mend it, and run `make up` again."
+    return f"See {STATE / 'logs'}/<component>.log; `make down`, mend it, and run `make up` again."
 
 
 def _wait(bar: Progress, what: str, seconds: float, healthy: Callable[[], tuple[int, int]], hint: str) -> None:
@@ -130,8 +130,8 @@ def _dags_parsed(client: ApiClient) -> tuple[int, int]:
         raise fail(
             f"{errors[0].filename} cannot be imported:\n{errors[0].stack_trace}", "Mend that file; it is read again."
         )
-    known = {dag.dag_id for dag in DagStatsApi(client).get_dag_stats(dag_ids=_dag_ids()).dags}
-    return len(known), len(_dag_ids())
+    known = {dag.dag_id for dag in DAGApi(client).get_dags(limit=1000).dags}
+    return len(known & set(_dag_ids())), len(_dag_ids())
 
 
 def _components(processes: LocalProcesses, settings: LocalSettings) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 import configparser
 import json
-import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,8 +62,6 @@ def overrides(port: int, state: Path = STATE) -> Config:
         "core": {
             # Tasks are processes here: there is no cluster to start pods in.
             "executor": "LocalExecutor",
-            # Two cores are typical; each task process is about one core busy while it starts.
-            "parallelism": str(max(4, (os.cpu_count() or 2) * 2)),
             # One user, so no user database: its password is drawn once and kept in the state folder.
             "auth_manager": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
             "simple_auth_manager_users": f"{USER}:admin",
@@ -74,17 +71,16 @@ def overrides(port: int, state: Path = STATE) -> Config:
         # One file instead of a database server.
         "database": {"sql_alchemy_conn": f"sqlite:///{state / 'airflow.db'}"},
         # Only this machine may reach it: the login is meant for one person.
-        "api": {"host": "127.0.0.1", "port": str(port), "base_url": f"http://127.0.0.1:{port}", "workers": "1"},
+        "api": {"host": "127.0.0.1", "port": str(port), "base_url": f"http://127.0.0.1:{port}"},
         # The working tree itself, so that an edit is seen without a commit.
-        "dag_processor": {"dag_bundle_config_list": json.dumps([bundle]), "bundle_refresh_check_interval": "5"},
-        # No bucket and no exporter here.
+        "dag_processor": {"dag_bundle_config_list": json.dumps([bundle])},
         "logging": {
             "base_log_folder": str(state / "logs" / "tasks"),
-            "remote_logging": "False",
             # Scheduler and triggerer serve logs too: beside the page's port, so that two checkouts can run at once.
             "worker_log_server_port": str(log_ports(port)[0]),
             "trigger_log_server_port": str(log_ports(port)[1]),
         },
+        # Nothing scrapes one machine.
         "metrics": {"statsd_on": "False"},
     }
 

@@ -1,0 +1,56 @@
+"""The Airflow of one machine runs with the configuration that the development cluster renders."""
+
+import configparser
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from airflow_ops.deps import find_archive, read_pin
+from airflow_ops.local import settings as local
+from airflow_ops.manifests import render_environment
+from airflow_ops.values import load_values
+
+
+@pytest.fixture(scope="module")
+def rendered() -> configparser.RawConfigParser:
+    if shutil.which("helm") is None:
+        pytest.skip("helm is not on PATH")
+    if find_archive(read_pin(), os.environ) is None:
+        pytest.skip("the official chart is not on this machine (airflow-ops deps)")
+    configs = [
+        manifest.object["data"]["airflow.cfg"]
+        for manifest in render_environment("dev")
+        if manifest.kind == "ConfigMap" and "airflow.cfg" in manifest.object.get("data", {})
+    ]
+    assert len(configs) == 1, "one airflow.cfg for all components"
+    parser = configparser.RawConfigParser()
+    parser.read_string(configs[0])
+    return parser
+
+
+def test_every_key_of_the_values_agrees(rendered: configparser.RawConfigParser, tmp_path: Path) -> None:
+    made = local.local_settings(18080, tmp_path).config
+    overridden = local.overrides(18080, tmp_path)
+    differing = {
+        f"{section}.{key}": (made.get(section, {}).get(key), rendered[section][key])
+        for section, keys in load_values("dev")["airflow"]["config"].items()
+        for key, value in keys.items()
+        if key not in overridden.get(section, {}) and not re.search(r"\{\{", str(value))
+        if made.get(section, {}).get(key) != rendered[section][key]
+    }
+    assert differing == {}
+
+
+def test_every_override_stands_for_something_that_the_cluster_sets_otherwise(
+    rendered: configparser.RawConfigParser, tmp_path: Path
+) -> None:
+    same = [
+        f"{section}.{key}"
+        for section, keys in local.overrides(18080, tmp_path).items()
+        for key, value in keys.items()
+        if rendered.get(section, key, fallback=None) == value
+    ]
+    assert same == [], "an override that says what the values say anyway is not needed"
