@@ -1,0 +1,102 @@
+"""Load one day of flights and weather into the warehouse."""
+
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+from airflow.sdk import Asset, CronPartitionTimetable, dag, get_current_context, task
+
+from shared.defaults import default_args
+from shared.flights_tables import LOCAL_TIMEZONE
+from shared.notifications import notify_run_failure
+from shared.partitions import DAY
+from shared.resources import resources
+
+
+@dag(
+    schedule=CronPartitionTimetable("0 0 * * *", timezone=LOCAL_TIMEZONE, run_offset=-1, key_format=DAY),
+    start_date=pendulum.datetime(2013, 1, 1, tz="UTC"),
+    end_date=pendulum.datetime(2014, 1, 1, tz="UTC"),  # the published year: no run is due after it
+    catchup=False,
+    max_active_runs=4,
+    max_consecutive_failed_dag_runs=5,
+    dagrun_timeout=timedelta(hours=2),
+    default_args=default_args(owner="flights", executor_config=resources("default")),
+    on_failure_callback=notify_run_failure,
+    tags=["flights", "daily"],
+    doc_md="""
+### Flights and weather of one day
+
+**Partition:** a day in New York, `2013-01-15`: the run's partition key, else its logical date.
+
+| Task | Does | Repeated |
+|---|---|---|
+| `extract_day` | copies the day's rows to the run's folder in object storage | writes the same files |
+| `check_quality` | reads them as what they should be; sets bad rows aside, with the reason | judges the same |
+| `load_day` | replaces the day in the warehouse, in one transaction | leaves the same rows |
+| `remove_staging` | deletes the run's folder, after success and after failure | nothing left to do |
+
+**Bad rows** are kept in `rejected/<table>/<day>/<run>.jsonl` and counted in `load_ledger`. If their share is above
+`flights.max_rejected_share` (`dags/config/<environment>.yaml`), or a column is missing, or rows got lost, the day is
+not loaded and `check_quality` fails without retries. All checks are in `quality_results`.
+
+**Backfill:** as ever, from first to last day. A day can be run again, or twice at once: the same rows result.
+A cancelled flight is a row without `dep_time`.
+
+**Tells** the asset `flights_daily` the day; when a month is complete, `flights_report_monthly` runs.
+""",
+)
+def flights_ingest_daily() -> None:
+    """Extract, check and load a day."""
+
+    @task
+    def extract_day() -> dict[str, Any]:
+        from shared.flights_ingest import stage_day
+        from shared.flights_source import source_folder
+        from shared.partitions import day_of
+        from shared.staging import remove, run_folder
+
+        context = get_current_context()
+        folder = run_folder(context["dag"].dag_id, context["run_id"])
+        try:
+            return stage_day(source_folder(), folder, day_of(context))
+        except BaseException:
+            remove(folder)  # what removes it at the end runs only after an extract that succeeded
+            raise
+
+    @task
+    def check_quality(staged: dict[str, Any]) -> dict[str, Any]:
+        from shared.environment import environment
+        from shared.flights_ingest import check_day
+        from shared.partitions import day_of
+        from shared.staging import run_folder
+        from shared.warehouse import warehouse_hook
+
+        context = get_current_context()
+        folder = run_folder(context["dag"].dag_id, context["run_id"])
+        share = environment().flights.max_rejected_share
+        return check_day(warehouse_hook(), staged, folder, day_of(context), context["run_id"], share)
+
+    @task(pool="warehouse", outlets=[Asset("flights_daily")])
+    def load_day(checked: dict[str, Any]) -> dict[str, int]:
+        from shared import flights_ingest
+        from shared.partitions import day_of
+        from shared.warehouse import warehouse_hook
+
+        context = get_current_context()
+        return flights_ingest.load_day(warehouse_hook(), checked, day_of(context), context["run_id"])
+
+    @task(executor_config=resources("small"))
+    def remove_staging() -> None:
+        from shared.staging import remove, run_folder
+
+        context = get_current_context()
+        remove(run_folder(context["dag"].dag_id, context["run_id"]))
+
+    staged = extract_day()
+    checked = check_quality(staged)
+    # Setups of the load: whoever clears the load alone gets its files staged and checked anew.
+    load_day(checked) >> remove_staging().as_teardown(setups=[staged.as_setup(), checked.as_setup()])
+
+
+flights_ingest_daily()
