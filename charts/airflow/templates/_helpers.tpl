@@ -22,3 +22,11 @@
 {{- end -}}
 {{- list (dict "name" $bundle.name "classpath" $classpath "kwargs" $kwargs) | toJson -}}
 {{- end -}}
+
+{{/*
+Where the official chart mounts its own pod template: moved aside, because a file mounted into the folder of ours would
+keep the folder from being mounted. This definition replaces the official chart's, as a parent chart's does.
+*/}}
+{{- define "airflow_pod_template_file" -}}
+{{ .Values.airflowHome }}/official_pod_template
+{{- end -}}
