@@ -6,6 +6,7 @@ from typing import Any
 
 from shared.environment import environment
 from shared.notifications import log_retry, notify_failure
+from shared.resources import resources
 from shared.retry_policy import RetryWhatCanHeal
 
 
@@ -55,7 +56,7 @@ def default_args(owner: str, profile: str = "default", **overrides: Any) -> dict
     """The `default_args` of a DAG.
 
     The environment bounds the retries and scales both delays (`tasks` in `dags/config/<environment>.yaml`). Delays grow
-    twofold a retry. A failure is told when no retry is left; a retry is only logged.
+    twofold a retry. A failure is told when no retry is left; a retry is only logged. The worker's size is `default`.
 
     Args:
         owner: The team that answers for the DAG.
@@ -75,6 +76,7 @@ def default_args(owner: str, profile: str = "default", **overrides: Any) -> dict
         "retry_delay": chosen.retry_delay * tasks.retry_delay_scale,
         "max_retry_delay": chosen.max_retry_delay * tasks.retry_delay_scale,
         "retry_policy": RetryWhatCanHeal(),
+        "executor_config": resources("default"),
         "on_failure_callback": notify_failure,
         "on_retry_callback": log_retry,
         **overrides,

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_ops.repository import DAGS
+
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from airflow.sdk import DAG
-
-BUNDLE = Path(__file__).resolve().parents[2] / "dags"
 
 
 def _make_home() -> Path:
@@ -32,13 +32,13 @@ def _make_home() -> Path:
         {
             "name": "platform",
             "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
-            "kwargs": {"path": str(BUNDLE)},
+            "kwargs": {"path": str(DAGS)},
         }
     ]
     (home / "airflow.cfg").write_text(
         f"""
 [core]
-dags_folder = {BUNDLE}
+dags_folder = {DAGS}
 load_examples = False
 executor = LocalExecutor
 [database]
@@ -95,8 +95,8 @@ def load_dag() -> Callable[[str], "DAG"]:
     from airflow.dag_processing.dagbag import BundleDagBag
 
     def load(dag_id: str) -> "DAG":
-        file = BUNDLE / dag_id.split("_")[0] / f"{dag_id}.py"
-        bag = BundleDagBag(dag_folder=file, bundle_path=BUNDLE, bundle_name="platform")
+        file = DAGS / dag_id.split("_")[0] / f"{dag_id}.py"
+        bag = BundleDagBag(dag_folder=file, bundle_path=DAGS, bundle_name="platform")
         assert not bag.import_errors, bag.import_errors
         return bag.dags[dag_id]
 
