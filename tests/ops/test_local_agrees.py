@@ -44,6 +44,38 @@ def test_every_key_of_the_values_agrees(rendered: configparser.RawConfigParser, 
     assert differing == {}
 
 
+# Rendered by the official chart for parts that do not run on one machine, or kept by it for older Airflow.
+CLUSTER_ONLY = {
+    "celery",
+    "celery_kubernetes_executor",
+    "core.dags_folder",
+    "elasticsearch",
+    "elasticsearch_configs",
+    "fab",
+    "kerberos",
+    "kubernetes_executor",
+    "logging.remote_logging",
+    "metrics",
+    "scheduler.standalone_dag_processor",
+    "traces",
+    "webserver",
+}
+
+
+def test_what_the_official_chart_adds_is_known(rendered: configparser.RawConfigParser, tmp_path: Path) -> None:
+    made = local.local_settings(18080, tmp_path).config
+    differing = {
+        f"{section}.{key}": value
+        for section in rendered.sections()
+        for key, value in rendered[section].items()
+        if section not in CLUSTER_ONLY and f"{section}.{key}" not in CLUSTER_ONLY and key not in made.get(section, {})
+    }
+    assert differing == {}, "say it in CHART_DEFAULTS of settings.py, or why it has no meaning here"
+    for section, keys in local.CHART_DEFAULTS.items():
+        for key, value in keys.items():
+            assert rendered[section][key] == value, f"{section}.{key}"
+
+
 def test_every_override_stands_for_something_that_the_cluster_sets_otherwise(
     rendered: configparser.RawConfigParser, tmp_path: Path
 ) -> None:

@@ -46,6 +46,13 @@ class LocalSettings:
         return f"http://127.0.0.1:{self.port}"
 
 
+CHART_DEFAULTS: Config = {
+    "core": {"load_examples": "False"},
+    "logging": {"colored_console_log": "False"},
+}
+"""What the official chart sets for every installation otherwise than Airflow does by itself."""
+
+
 def overrides(port: int, state: Path = STATE) -> Config:
     """What differs on one machine from the cluster: each entry stands for something that a single machine lacks.
 
@@ -193,7 +200,7 @@ def local_settings(port: int, state: Path = STATE) -> LocalSettings:
     variables["object_storage_uri"] = (state / "object-storage").as_uri()
     return LocalSettings(
         port=port,
-        config=_merge(config_from_values(values), local),
+        config=_merge(_merge(CHART_DEFAULTS, config_from_values(values)), local),
         environment={**_plain_environment(values), "AIRFLOW_HOME": str(state)},
         secrets={
             "AIRFLOW__CORE__FERNET_KEY": drawn["fernet"],
