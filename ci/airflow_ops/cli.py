@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from airflow_ops import capacity, deps, render, validate
+from airflow_ops import capacity, deps, diff, render, validate
 from airflow_ops.console import ProblemError, print_problem
 from airflow_ops.local import commands as local
 
@@ -22,7 +22,16 @@ def _root() -> None:
     """Run Apache Airflow 3: locally, and on Kubernetes per environment."""
 
 
-for verb in (local.up, local.down, local.status, deps.deps, render.render, validate.validate, capacity.capacity):
+for verb in (
+    local.up,
+    local.down,
+    local.status,
+    deps.deps,
+    render.render,
+    validate.validate,
+    capacity.capacity,
+    diff.diff,
+):
     app.command()(verb)
 
 

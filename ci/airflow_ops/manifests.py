@@ -110,7 +110,12 @@ class Manifest:
 
     def yaml(self) -> str:
         """The object as YAML, in the order of keys that Helm gave."""
-        return str(yaml.dump(self.object, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True))
+        return dump(self.object)
+
+
+def dump(content: Object, *, sort_keys: bool = False) -> str:
+    """Write an object as YAML that Kubernetes reads as the same object."""
+    return str(yaml.dump(content, Dumper=_Dumper, sort_keys=sort_keys, width=120, allow_unicode=True))
 
 
 class _Dumper(yaml.CSafeDumper):

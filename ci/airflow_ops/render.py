@@ -68,9 +68,7 @@ def write(manifests: list[Manifest], namespace: str, folder: Path) -> None:
 def render(
     environment: Annotated[str, typer.Argument(metavar="ENV", help="dev, staging or prod: a file in values/.")],
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder, or one that render wrote.")],
-    colour: Annotated[
-        Colour | None, typer.Option(help="The colour of Airflow; by default global.activeColour.")
-    ] = None,
+    colour: Annotated[Colour | None, typer.Option(help="Colour of Airflow; by default global.activeColour.")] = None,
     overlay: Annotated[list[str] | None, typer.Option(help="A file in values/overlays/; may be given again.")] = None,
 ) -> None:
     """Write every manifest of an environment, both charts, as OUT/<release>/<kind>-<name>.yaml."""
