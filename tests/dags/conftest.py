@@ -24,17 +24,16 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 
+def _bundles(name: str, path: Path) -> str:
+    """The setting `dag_bundle_config_list` for one local bundle."""
+    local = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    return json.dumps([{"name": name, "classpath": local, "kwargs": {"path": str(path)}}])
+
+
 def _make_home() -> Path:
     """An AIRFLOW_HOME whose airflow.cfg says all that differs from Airflow's defaults."""
     home = Path(tempfile.mkdtemp(prefix="airflow-tests-"))
     atexit.register(shutil.rmtree, home, ignore_errors=True)
-    bundles = [
-        {
-            "name": "platform",
-            "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
-            "kwargs": {"path": str(DAGS)},
-        }
-    ]
     (home / "airflow.cfg").write_text(
         f"""
 [core]
@@ -44,7 +43,7 @@ executor = LocalExecutor
 [database]
 sql_alchemy_conn = sqlite:///{home}/airflow.db
 [dag_processor]
-dag_bundle_config_list = {json.dumps(bundles)}
+dag_bundle_config_list = {_bundles("platform", DAGS)}
 [logging]
 base_log_folder = {home}/logs
 """
@@ -109,5 +108,23 @@ def run_dag(metadata_database: None, load_dag: Callable[[str], "DAG"]) -> Callab
 
     def run(dag_id: str, logical_date: dt.datetime | None = None, conf: dict[str, Any] | None = None) -> "DagRun":
         return load_dag(dag_id).test(logical_date=logical_date, run_conf=conf)
+
+    return run
+
+
+@pytest.fixture
+def run_text(
+    metadata_database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, str], "DagRun"]:
+    """Run a DAG that is given as the text of its file, for what no DAG of the bundle does: `run_text(dag_id, text)`."""
+    from airflow.dag_processing.dagbag import BundleDagBag
+
+    def run(dag_id: str, text: str) -> "DagRun":
+        # Airflow runs only what it finds in a bundle.
+        monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", _bundles("test", tmp_path))
+        (tmp_path / f"{dag_id}.py").write_text(text)
+        bag = BundleDagBag(dag_folder=tmp_path, bundle_path=tmp_path, bundle_name="test")
+        assert not bag.import_errors, bag.import_errors
+        return bag.dags[dag_id].test(logical_date=None)
 
     return run
