@@ -45,7 +45,7 @@ metadata:
     karpenter.sh/do-not-disrupt: "true"
 spec:
   restartPolicy: Never
-  serviceAccountName: {{ .root.Release.Name }}-worker-kubernetes
+  serviceAccountName: {{ .root.Release.Name }}-worker
   automountServiceAccountToken: false
   enableServiceLinks: false
   {{- with $airflow.workers.kubernetes.priorityClassName }}
