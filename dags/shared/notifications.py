@@ -10,7 +10,7 @@ import functools
 import html
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ParamSpec
 
 from airflow.providers.common.compat.sdk import redact
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -24,18 +24,19 @@ PAGE_ERROR_LENGTH = 500
 SLACK_TIMEOUT_SECONDS = 10
 
 Context = Mapping[str, Any]
+P = ParamSpec("P")
 log = logging.getLogger(__name__)
 
 
-def _never_raises(callback: Callable[[Context], None]) -> Callable[[Context], None]:
-    """A callback whose own faults are logged and end there."""
+def _never_raises(tell: Callable[P, None]) -> Callable[P, None]:
+    """What tells somebody, with its own faults logged: they end neither the task nor the next way of telling."""
 
-    @functools.wraps(callback)
-    def guarded(context: Context) -> None:
+    @functools.wraps(tell)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            callback(context)
+            tell(*args, **kwargs)
         except Exception:
-            log.exception("%s could not tell anybody", callback.__name__)
+            log.exception("%s could not tell anybody", tell.__name__.lstrip("_"))
 
     return guarded
 
@@ -89,6 +90,7 @@ def _tell_failure(context: Context, what: str, error: str) -> None:
         _send_page(context, what, error)
 
 
+@_never_raises
 def _send_slack(title: str, fields: dict[str, str], link: str | None) -> None:
     """Post one message of Block Kit blocks to the channel of this environment."""
     told = environment().notifications
@@ -117,6 +119,7 @@ def _blocks(title: str, fields: dict[str, str], link: str | None) -> list[dict[s
     return blocks
 
 
+@_never_raises
 def _send_page(context: Context, what: str, error: str) -> None:
     """Trigger PagerDuty: one open incident a DAG, however many of its tasks and runs fail meanwhile."""
     connection = environment().notifications.pagerduty_connection
