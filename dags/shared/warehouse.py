@@ -78,9 +78,7 @@ class Load:
 
 def warehouse_hook() -> DbApiHook:
     """The hook of the connection `warehouse`, of whatever database that is."""
-    hook = BaseHook.get_connection(CONNECTION).get_hook(  # type: ignore[no-untyped-call]
-        hook_params={"log_sql": False}
-    )
+    hook = BaseHook.get_connection(CONNECTION).get_hook()  # type: ignore[no-untyped-call]
     if not isinstance(hook, DbApiHook):
         raise TypeError(f"connection {CONNECTION} is no SQL database: its hook is {type(hook).__name__}.")
     return hook
