@@ -1,15 +1,47 @@
 """The command line: each verb is a module, named here once."""
 
 import sys
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from airflow_ops import capacity, deps, diff, render, validate
 from airflow_ops.console import ProblemError, print_problem
-from airflow_ops.local import commands as local
+
+VERBS = {
+    "up": "local.commands:up",
+    "down": "local.commands:down",
+    "status": "local.commands:status",
+    "deps": "deps:deps",
+    "render": "render:render",
+    "validate": "validate:validate",
+    "capacity": "capacity:capacity",
+    "diff": "diff:diff",
+}
+"""Verb to the function that does it, MODULE:FUNCTION in this package, in the order of --help."""
+
+
+class Verbs(TyperGroup):
+    """Imports a verb when it is called: one does not wait for the libraries of the others."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of all verbs."""
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The verb of this name; None if there is none."""
+        if cmd_name not in VERBS:
+            return None
+        module, _, function = VERBS[cmd_name].partition(":")
+        verb = typer.Typer(pretty_exceptions_enable=False, context_settings=ctx.command.context_settings)
+        verb.command(cmd_name)(getattr(import_module(f"airflow_ops.{module}"), function))
+        return typer.main.get_command(verb)
+
 
 app = typer.Typer(
     name="airflow-ops",
+    cls=Verbs,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -20,19 +52,6 @@ app = typer.Typer(
 @app.callback()
 def _root() -> None:
     """Run Apache Airflow 3: locally, and on Kubernetes per environment."""
-
-
-for verb in (
-    local.up,
-    local.down,
-    local.status,
-    deps.deps,
-    render.render,
-    validate.validate,
-    capacity.capacity,
-    diff.diff,
-):
-    app.command()(verb)
 
 
 def main() -> None:
