@@ -18,6 +18,7 @@ VERBS = {
     "validate": "validate:validate",
     "capacity": "capacity:capacity",
     "diff": "diff:diff",
+    "smoke": "smoke:smoke",
 }
 """Verb to the function that does it, MODULE:FUNCTION in this package, in the order of --help."""
 

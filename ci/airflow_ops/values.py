@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from airflow_ops.console import fail
-from airflow_ops.repository import ROOT, VALUES
+from airflow_ops.repository import CHARTS, ROOT, VALUES
 
 Values = dict[str, Any]
 
@@ -71,6 +71,15 @@ def read_yaml(path: Path) -> Values:
     if not isinstance(content, dict):
         raise fail(f"{path.relative_to(ROOT)} holds a {type(content).__name__}.", "A values file is a map.")
     return content
+
+
+def installed_values(environment: str, overlays: Iterable[str] = ()) -> Values:
+    """The values of an environment as the charts see them: with the charts' own defaults below.
+
+    Raises:
+        ProblemError: See `load_values`.
+    """
+    return merge(read_yaml(CHARTS / "platform/values.yaml"), load_values(environment, overlays))
 
 
 def load_values(environment: str, overlays: Iterable[str] = ()) -> Values:

@@ -1,0 +1,137 @@
+"""One environment on one cluster: kubectl, the API, and ways to its Services."""
+
+import base64
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import yaml
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+
+from airflow_ops import tools
+from airflow_ops.console import fail
+from airflow_ops.repository import ROOT
+
+CONTEXTS = ROOT / "k8s/contexts.yaml"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """An environment's namespace on the cluster of a kubectl context.
+
+    Attributes:
+        environment: Name of the environment.
+        context: Name of the kubectl context.
+    """
+
+    environment: str
+    context: str
+
+    @property
+    def namespace(self) -> str:
+        """The environment's namespace."""
+        return f"airflow-{self.environment}"
+
+    @cached_property
+    def core(self) -> Any:
+        """The Kubernetes API for pods, Secrets, events."""
+        return client.CoreV1Api(config.new_client_from_config(context=self.context))
+
+    @cached_property
+    def batch(self) -> Any:
+        """The Kubernetes API for Jobs."""
+        return client.BatchV1Api(self.core.api_client)
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl in the environment's namespace.
+
+        Returns:
+            Its standard output.
+
+        Raises:
+            ProblemError: It fails; its own words are in the message.
+        """
+        command = ["--context", self.context, "--namespace", self.namespace, *arguments]
+        answer = tools.run("kubectl", command, stdin=stdin)
+        if answer.returncode != 0:
+            raise fail(f"kubectl {' '.join(arguments[:3])}: {tools.error_text(answer)}", "See the message above.")
+        return answer.stdout
+
+    def secret(self, name: str) -> dict[str, str] | None:
+        """Content of a Secret by key, or None where it does not exist."""
+        try:
+            found = self.core.read_namespaced_secret(name, self.namespace)
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+        return {key: base64.b64decode(value).decode() for key, value in (found.data or {}).items()}
+
+    @contextmanager
+    def forward(self, service: str, port: int) -> Iterator[str]:
+        """Make a Service reachable on this machine for the time of a `with` block.
+
+        Args:
+            service: Name of the Service.
+            port: Its port.
+
+        Yields:
+            Its address, http://127.0.0.1:<free port>.
+
+        Raises:
+            ProblemError: The Service does not exist or has no ready pod.
+        """
+        command = [tools.find("kubectl"), "--context", self.context, "--namespace", self.namespace]
+        command += ["port-forward", f"service/{service}", f":{port}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                line = process.stdout.readline() if process.stdout else ""
+                found = re.search(r"127\.0\.0\.1:(\d+)", line)
+                if not found:
+                    said = process.stderr.read().strip() if process.stderr else ""
+                    raise fail(
+                        f"Service {service} of {self.namespace} cannot be reached: {said or 'no answer'}.",
+                        f"Look at its pods: kubectl --context {self.context} -n {self.namespace} get pods.",
+                    )
+                yield f"http://127.0.0.1:{found[1]}"
+            finally:
+                process.terminate()
+
+
+def allowed_contexts(environment: str) -> list[str]:
+    """The contexts of an environment, from k8s/contexts.yaml."""
+    return list((yaml.safe_load(CONTEXTS.read_text()) or {}).get(environment) or [])
+
+
+def connect(environment: str) -> Cluster:
+    """The environment on the cluster of kubectl's current context.
+
+    Raises:
+        ProblemError: There is no current context, it is not one of this environment's, or the cluster does not answer.
+    """
+    answer = tools.run("kubectl", ["config", "current-context"])
+    if answer.returncode != 0:
+        raise fail(
+            "kubectl has no current context, so there is no cluster to talk to.",
+            "Point KUBECONFIG at one, or make one: make cluster-up.",
+            exit_code=2,
+        )
+    context = answer.stdout.strip()
+    allowed = allowed_contexts(environment)
+    if context not in allowed:
+        raise fail(
+            f"context {context!r} is not a cluster of {environment}: "
+            f"{CONTEXTS.relative_to(ROOT)} allows {', '.join(allowed) or 'none'}.",
+            f"Switch with `kubectl config use-context`, or add {context!r} to that file.",
+            exit_code=2,
+        )
+    cluster = Cluster(environment, context)
+    reached = tools.run("kubectl", ["--context", context, "get", "--raw", "/version", "--request-timeout=10s"])
+    if reached.returncode != 0:
+        raise fail(f"the cluster of {context!r} does not answer: {tools.error_text(reached)}.", "Is it up?")
+    return cluster

@@ -1,0 +1,247 @@
+"""What must hold before a deploy changes anything."""
+
+import ast
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from kubernetes.client.exceptions import ApiException
+
+from airflow_ops import deps, tools
+from airflow_ops.console import fail, out
+from airflow_ops.evidence import pod_evidence
+from airflow_ops.kube import Cluster
+from airflow_ops.manifests import Manifest, render_environment
+from airflow_ops.repository import DAGS, ROOT
+from airflow_ops.values import Values
+
+PROBE = "airflow-preflight"
+PROBE_SECONDS = 300
+"""A node pulls an image of 1.5 GB in 1 to 3 minutes; a probe that has not started by then tells why."""
+
+PROBE_SCRIPT = """
+import importlib, os, sys
+broken = []
+for name in sys.argv[1:]:
+    module, _, attribute = name.partition(":")
+    try:
+        found = importlib.import_module(module)
+        attribute and getattr(found, attribute)
+    except Exception as error:
+        broken.append(f"{name}: {error!r}")
+url = os.environ.get("DATABASE_URL")
+if url:
+    import sqlalchemy
+    try:
+        sqlalchemy.create_engine(url, connect_args={"connect_timeout": 10}).connect().close()
+    except Exception as error:
+        broken.append(f"metadata database: {error.__cause__ or error}".strip())
+print("\\n".join(broken) or "ok")
+sys.exit(bool(broken))
+"""
+
+
+def check(cluster: Cluster, values: Values, overlays: list[str]) -> None:
+    """Check everything that can be known before a change; print a line for each check that holds.
+
+    Args:
+        cluster: The environment.
+        values: Its values.
+        overlays: Names of files in values/overlays/.
+
+    Raises:
+        ProblemError: One does not hold; the object or key is named.
+    """
+    _passed(f"context {cluster.context} is one of {cluster.environment}'s")
+    deps.ensure()
+    _passed("the official chart is here and its digest is right")
+    manifests = render_environment(cluster.environment, None, overlays)
+    _passed(f"{len(manifests)} manifests render")
+    check_kinds(cluster, manifests)
+    _passed("the cluster knows every kind")
+    check_namespace(cluster)
+    _passed(f"namespace {cluster.namespace} is there")
+    check_secrets(cluster, values, manifests)
+    _passed("every Secret is there or will be made")
+    probe_image(cluster, values)
+    _passed("the image starts, imports what Airflow and the DAGs name, and reaches the database")
+
+
+def _passed(what: str) -> None:
+    out.print(f"[green]ok[/] {what}", highlight=False)
+
+
+def check_kinds(cluster: Cluster, manifests: list[Manifest]) -> None:
+    """Make sure that the cluster serves every kind that will be applied.
+
+    Raises:
+        ProblemError: A custom resource definition is missing.
+    """
+    served = set(tools.run("kubectl", ["--context", cluster.context, "api-versions"]).stdout.split())
+    missing = sorted({f"{m.kind} ({m.api_version})" for m in manifests if m.api_version not in served})
+    if missing:
+        raise fail(
+            f"the cluster does not know {', '.join(missing)}.",
+            "Install the operator that defines it, or switch it off in values/.",
+        )
+
+
+def check_namespace(cluster: Cluster) -> None:
+    """Make the environment's namespace from k8s/namespaces where it is missing, and check that it restricts pods.
+
+    Raises:
+        ProblemError: The namespace does not enforce the `restricted` Pod Security standard.
+    """
+    path = ROOT / f"k8s/namespaces/{cluster.environment}.yaml"
+    try:
+        labels = cluster.core.read_namespace(cluster.namespace).metadata.labels or {}
+    except ApiException as error:
+        if error.status != 404:
+            raise
+        cluster.kubectl("apply", "-f", str(path))
+        return
+    if labels.get("pod-security.kubernetes.io/enforce") != "restricted":
+        raise fail(
+            f"namespace {cluster.namespace} does not enforce Pod Security `restricted`.",
+            f"kubectl --context {cluster.context} apply -f {path.relative_to(ROOT)}",
+        )
+
+
+def _named_secrets(manifests: list[Manifest]) -> set[str]:
+    """Names of the Secrets that rendered pods need; optional ones are left out."""
+    found: set[str] = set()
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            for key, value in node.items():
+                if key in ("secretRef", "secretKeyRef", "secret") and isinstance(value, dict):
+                    name = value.get("name") or value.get("secretName")
+                    if name and not value.get("optional"):
+                        found.add(name)
+                walk(value)
+        elif isinstance(node, list):
+            for item in node:
+                walk(item)
+
+    for manifest in manifests:
+        if manifest.kind in ("Deployment", "StatefulSet", "Job", "CronJob"):
+            walk(manifest.object)
+    return found
+
+
+def check_secrets(cluster: Cluster, values: Values, manifests: list[Manifest]) -> None:
+    """Make sure that each Secret which a pod names exists, or that something in the manifests makes it.
+
+    Raises:
+        ProblemError: Secrets are missing and nothing makes them; they are named.
+    """
+    mode = values["platform"].get("secrets", {}).get("mode", "existing")
+    made = {m.name for m in manifests if m.kind in ("ExternalSecret", "Secret")}
+    if mode == "generated":
+        made |= set(values["global"]["secrets"].values()) | {"airflow-users", "airflow-database"}
+    present = {secret.metadata.name for secret in cluster.core.list_namespaced_secret(cluster.namespace).items}
+    missing = sorted(_named_secrets(manifests) - made - present)
+    if missing:
+        raise fail(
+            f"namespace {cluster.namespace} has no Secret {', '.join(missing)}, and secrets.mode is {mode!r}.",
+            "Make them (charts/platform/README.md names their keys), or let platform.secrets make them.",
+        )
+
+
+def imports_of_dags() -> list[str]:
+    """Modules of providers that DAGs and the library import, without importing anything."""
+    found: set[str] = set()
+    for path in DAGS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(), str(path))):
+            names: Iterator[str] = iter(())
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = iter([node.module])
+            elif isinstance(node, ast.Import):
+                names = (alias.name for alias in node.names)
+            found |= {name for name in names if name.startswith("airflow.providers.")}
+    return sorted(found)
+
+
+def probe_image(cluster: Cluster, values: Values) -> None:
+    """Start the environment's image once: pull it, import what it needs to have, reach the database if there is one.
+
+    A migration can print a traceback and still succeed where the auth manager cannot be imported, so this is seen first.
+
+    Raises:
+        ProblemError: The image cannot be pulled, an import fails, or the database does not answer.
+    """
+    auth_manager = values["airflow"]["config"]["core"]["auth_manager"]
+    names = [":".join(auth_manager.rsplit(".", 1)), "airflow.providers.cncf.kubernetes.executors.kubernetes_executor"]
+    _delete_probe(cluster)
+    try:
+        cluster.kubectl("create", "-f", "-", stdin=json.dumps(_probe(values, [*names, *imports_of_dags()])))
+        pod = _wait_for_probe(cluster)
+        if pod.status.phase == "Succeeded":
+            return
+        log = ""
+        if pod.status.phase == "Failed":
+            log = cluster.core.read_namespaced_pod_log(PROBE, cluster.namespace).strip()
+        raise fail(
+            f"the image {_image(values)} is not fit:\n" + (log or "\n".join(pod_evidence(cluster, pod))),
+            "Mend the image or the database that the lines above name; nothing was changed.",
+        )
+    finally:
+        _delete_probe(cluster)
+
+
+def _delete_probe(cluster: Cluster) -> None:
+    cluster.kubectl("delete", "pod", PROBE, "--ignore-not-found", "--grace-period=0", "--wait=true")
+
+
+def _image(values: Values) -> str:
+    image = values["global"]["image"]
+    return f"{image['repository']}:{image['tag']}"
+
+
+def _wait_for_probe(cluster: Cluster) -> Any:
+    end = time.monotonic() + PROBE_SECONDS
+    while True:
+        pod = cluster.core.read_namespaced_pod(PROBE, cluster.namespace)
+        waiting = [s.state.waiting for s in pod.status.container_statuses or [] if s.state.waiting]
+        stuck = any(state.reason in ("ErrImageNeverPull", "InvalidImageName", "ImagePullBackOff") for state in waiting)
+        if pod.status.phase in ("Succeeded", "Failed") or stuck or time.monotonic() > end:
+            return pod
+        time.sleep(0.5)
+
+
+def _probe(values: Values, modules: list[str]) -> dict[str, Any]:
+    secret = values["global"]["secrets"]["metadata"]
+    database = {"name": secret, "key": "connection-direct", "optional": True}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": PROBE, "labels": {"app.kubernetes.io/part-of": "airflow"}},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "imagePullSecrets": values["airflow"].get("imagePullSecrets", []),
+            "securityContext": values["airflow"]["securityContexts"]["pod"],
+            "containers": [
+                {
+                    "name": "probe",
+                    "image": _image(values),
+                    "imagePullPolicy": values["global"]["image"].get("pullPolicy", "IfNotPresent"),
+                    "command": ["python", "-c", PROBE_SCRIPT, *modules],
+                    "securityContext": values["airflow"]["securityContexts"]["containers"],
+                    "env": [
+                        {"name": "AIRFLOW_HOME", "value": "/tmp/airflow"},
+                        {"name": "HOME", "value": "/tmp"},
+                        {"name": "DATABASE_URL", "valueFrom": {"secretKeyRef": database}},
+                    ],
+                    "resources": {
+                        "requests": {"cpu": "100m", "memory": "256Mi"},
+                        "limits": {"cpu": "1", "memory": "1Gi"},
+                    },
+                    "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+                }
+            ],
+            "volumes": [{"name": "tmp", "emptyDir": {}}],
+        },
+    }
