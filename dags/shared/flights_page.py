@@ -1,6 +1,7 @@
 """The report as one HTML file with its plots in it, so that it can be kept, mailed and opened anywhere."""
 
 import io
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,12 +125,7 @@ def _style(axes: "Axes") -> None:
 
 def _svg(figure: "Figure", name: str) -> str:
     """The drawing as an SVG element whose ids are its own, for several stand in one page."""
-    import matplotlib as mpl
-
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    for kind in ("figure", "patch", "axes", "matplotlib.axis", "text", "line2d", "xtick", "ytick", "legend"):
-        text = text.replace(f'id="{kind}_', f'id="{name}-{kind}_')
-    return text[text.index("<svg") :]
+    return re.sub(r'((?:\bid="|href="#|url\(#))', rf"\g<1>{name.strip('_')}-", text[text.index("<svg") :])
