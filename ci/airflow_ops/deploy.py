@@ -9,7 +9,7 @@ from airflow_ops import dag_repository, helm, preflight, smoke
 from airflow_ops.console import out
 from airflow_ops.kube import connect
 from airflow_ops.manifests import releases
-from airflow_ops.values import load_values
+from airflow_ops.values import installed_values
 
 INSTALL_SECONDS = {"platform": 3900, "airflow": 900}
 """The platform release holds the migration Job, whose own deadline is an hour; the rest starts in minutes."""
@@ -27,7 +27,7 @@ def deploy(
     Example: airflow-ops deploy dev
     """
     overlays = overlay or []
-    values = load_values(environment, overlays)
+    values = installed_values(environment, overlays)
     cluster = connect(environment)
     preflight.check(cluster, values, overlays)
     for release in releases(environment, None, overlays):
@@ -37,7 +37,5 @@ def deploy(
         if release.chart == "platform" and (commit := dag_repository.push(cluster, values)):
             out.print(f"[green]ok[/] DAGs of commit {commit} are pushed", highlight=False)
     smoke.check(cluster)
-    out.print(
-        f"page: kubectl --context {cluster.context} -n {cluster.namespace} port-forward service/airflow 8080",
-        highlight=False,
-    )
+    forward = f"kubectl --context {cluster.context} -n {cluster.namespace} port-forward service/airflow 8080"
+    out.print(f"page: {forward}", highlight=False, soft_wrap=True)

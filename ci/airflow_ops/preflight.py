@@ -20,6 +20,7 @@ PROBE = "airflow-preflight"
 PROBE_SECONDS = 300
 """A node pulls an image of 1.5 GB in 1 to 3 minutes; a probe that has not started by then tells why."""
 
+SCRATCH = "/tmp"  # noqa: S108 an emptyDir of the probe pod
 PROBE_SCRIPT = """
 import importlib, os, sys
 broken = []
@@ -108,26 +109,27 @@ def check_namespace(cluster: Cluster) -> None:
         )
 
 
+def _nodes(node: Any) -> Iterator[tuple[str, Any]]:
+    """Every key of a nested object with its value."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield key, value
+            yield from _nodes(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _nodes(item)
+
+
 def _named_secrets(manifests: list[Manifest]) -> set[str]:
     """Names of the Secrets that rendered pods need; optional ones are left out."""
-    found: set[str] = set()
-
-    def walk(node: Any) -> None:
-        if isinstance(node, dict):
-            for key, value in node.items():
-                if key in ("secretRef", "secretKeyRef", "secret") and isinstance(value, dict):
-                    name = value.get("name") or value.get("secretName")
-                    if name and not value.get("optional"):
-                        found.add(name)
-                walk(value)
-        elif isinstance(node, list):
-            for item in node:
-                walk(item)
-
-    for manifest in manifests:
-        if manifest.kind in ("Deployment", "StatefulSet", "Job", "CronJob"):
-            walk(manifest.object)
-    return found
+    references = [
+        value
+        for manifest in manifests
+        if manifest.kind in ("Deployment", "StatefulSet", "Job", "CronJob")
+        for key, value in _nodes(manifest.object)
+        if key in ("secretRef", "secretKeyRef", "secret") and isinstance(value, dict) and not value.get("optional")
+    ]
+    return {name for reference in references if (name := reference.get("name") or reference.get("secretName"))}
 
 
 def check_secrets(cluster: Cluster, values: Values, manifests: list[Manifest]) -> None:
@@ -136,10 +138,10 @@ def check_secrets(cluster: Cluster, values: Values, manifests: list[Manifest]) -
     Raises:
         ProblemError: Secrets are missing and nothing makes them; they are named.
     """
-    mode = values["platform"].get("secrets", {}).get("mode", "existing")
+    mode = values["platform"]["secrets"]["mode"]
     made = {m.name for m in manifests if m.kind in ("ExternalSecret", "Secret")}
     if mode == "generated":
-        made |= set(values["global"]["secrets"].values()) | {"airflow-users", "airflow-database"}
+        made |= set(values["global"]["secrets"].values())
     present = {secret.metadata.name for secret in cluster.core.list_namespaced_secret(cluster.namespace).items}
     missing = sorted(_named_secrets(manifests) - made - present)
     if missing:
@@ -164,9 +166,9 @@ def imports_of_dags() -> list[str]:
 
 
 def probe_image(cluster: Cluster, values: Values) -> None:
-    """Start the environment's image once: pull it, import what it needs to have, reach the database if there is one.
+    """Start the environment's image once: pull it, import what it needs, reach the database if there is one.
 
-    A migration can print a traceback and still succeed where the auth manager cannot be imported, so this is seen first.
+    A migration can print a traceback and still succeed where the auth manager cannot be imported: seen here first.
 
     Raises:
         ProblemError: The image cannot be pulled, an import fails, or the database does not answer.
@@ -227,19 +229,19 @@ def _probe(values: Values, modules: list[str]) -> dict[str, Any]:
                 {
                     "name": "probe",
                     "image": _image(values),
-                    "imagePullPolicy": values["global"]["image"].get("pullPolicy", "IfNotPresent"),
+                    "imagePullPolicy": values["global"]["image"]["pullPolicy"],
                     "command": ["python", "-c", PROBE_SCRIPT, *modules],
                     "securityContext": values["airflow"]["securityContexts"]["containers"],
                     "env": [
-                        {"name": "AIRFLOW_HOME", "value": "/tmp/airflow"},
-                        {"name": "HOME", "value": "/tmp"},
+                        {"name": "AIRFLOW_HOME", "value": f"{SCRATCH}/airflow"},
+                        {"name": "HOME", "value": SCRATCH},
                         {"name": "DATABASE_URL", "valueFrom": {"secretKeyRef": database}},
                     ],
                     "resources": {
                         "requests": {"cpu": "100m", "memory": "256Mi"},
                         "limits": {"cpu": "1", "memory": "1Gi"},
                     },
-                    "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+                    "volumeMounts": [{"name": "tmp", "mountPath": SCRATCH}],
                 }
             ],
             "volumes": [{"name": "tmp", "emptyDir": {}}],
