@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -21,18 +23,6 @@ from airflow_ops.console import fail
 from airflow_ops.manifests import KUBERNETES_VERSIONS, Manifest, Release, releases, template
 from airflow_ops.repository import ROOT
 from airflow_ops.values import merge, read_yaml, value_files
-
-VALUES_STYLE = YamlLintConfig(
-    """
-    extends: default
-    rules:
-      line-length: {max: 140}
-      document-start: disable
-      braces: {max-spaces-inside: 1}
-      comments: {min-spaces-from-content: 1}
-      truthy: {check-keys: false}
-    """
-)
 
 # Of generated YAML only what changes its meaning counts: a key that stands twice, a number read as octal.
 OUTPUT_STYLE = YamlLintConfig("rules: {key-duplicates: enable, octal-values: {forbid-implicit-octal: true}}")
@@ -56,17 +46,23 @@ def check_values(environment: str, overlays: tuple[str, ...]) -> Outcome:
 
     Helm replaces a list as a whole: one that stands in two files loses the entries of the lower one without a word.
     """
-    outcome = Outcome()
+    chain = value_files(environment, overlays)
+    outcome = Outcome(_yamllint(chain))
     below: dict[str, Any] = {}
-    for file in value_files(environment, overlays):
+    for file in chain:
         name = file.relative_to(ROOT)
-        outcome.breaches += [
-            f"{name}:{problem.line}: {problem.message}" for problem in linter.run(file.read_text(), VALUES_STYLE)
-        ]
         layer = read_yaml(file)
         outcome.breaches += [f"{name}: {message}" for message in _repeats(layer, below, "")]
         below = merge(below, layer)
     return outcome
+
+
+def _yamllint(paths: list[Path]) -> list[str]:
+    """What yamllint says about files, by the repository's own .yamllint.yaml."""
+    command = [sys.executable, "-m", "yamllint", "--strict", "--format", "parsable"]
+    command += [str(path.relative_to(ROOT)) for path in paths]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return (answer.stdout + answer.stderr).splitlines()
 
 
 def _repeats(layer: Mapping[str, Any], below: Mapping[str, Any], path: str) -> Iterator[str]:

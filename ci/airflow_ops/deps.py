@@ -134,8 +134,9 @@ def download(pin: Pin) -> bytes:
     try:
         with httpx.Client(timeout=DOWNLOAD_TIMEOUT_SECONDS, follow_redirects=True) as client:
             index = yaml.safe_load(client.get(f"{pin.repository}/index.yaml").raise_for_status().text)
-            url = next(str(e["urls"][0]) for e in index["entries"][pin.name] if e["version"] == pin.version)
-            content = client.get(httpx.URL(f"{pin.repository}/").join(url)).raise_for_status().content
+            path = next(str(e["urls"][0]) for e in index["entries"][pin.name] if e["version"] == pin.version)
+            url = str(httpx.URL(f"{pin.repository}/").join(path))
+            content = client.get(url).raise_for_status().content
     except httpx.HTTPError as error:
         raise fail(f"{pin.file} is nowhere on this machine, and its download failed: {error}.", offline) from error
     except (yaml.YAMLError, KeyError, TypeError, StopIteration) as error:

@@ -1,0 +1,141 @@
+"""A small checkout that the command works on as on this one, with charts that Helm renders in no time."""
+
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from airflow_ops.manifests import dump
+from airflow_ops.values import merge
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+OFFICIAL = Path(__file__).parent / "fixtures/official"
+CHECKOUT = Path(__file__).parent / "fixtures/checkout"
+
+
+@pytest.fixture(scope="session")
+def helm() -> None:
+    """Skips where there is no Helm; the charts of the small checkout need no download."""
+    if shutil.which("helm") is None:
+        pytest.skip("helm is not on PATH")
+
+
+@pytest.fixture(scope="session")
+def kubeconform() -> None:
+    if shutil.which("kubeconform") is None:
+        pytest.skip("kubeconform is not on PATH")
+
+
+def _official_archive() -> bytes:
+    """Stands in for the official chart: a chart of the same name, packed as `helm package` does."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.add(OFFICIAL, "airflow")
+    return packed.getvalue()
+
+
+@dataclass
+class Checkout:
+    """A checkout in a folder of its own.
+
+    Attributes:
+        root: Its root.
+        archive: The stand-in for the official chart, as published.
+        environ: What the command runs with.
+    """
+
+    root: Path
+    archive: bytes
+    environ: dict[str, str]
+
+    @property
+    def cached(self) -> Path:
+        """The archive in Helm's cache."""
+        return Path(self.environ["HELM_REPOSITORY_CACHE"]) / "airflow-9.9.9.tgz"
+
+    @property
+    def placed(self) -> Path:
+        """The archive where Helm looks for it."""
+        return self.root / "charts/airflow/charts/airflow-9.9.9.tgz"
+
+    def run(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """`airflow-ops ARGUMENTS` of this checkout."""
+        return subprocess.run(
+            [sys.executable, "-c", "from airflow_ops.cli import main; main()", *arguments],
+            cwd=self.root,
+            env=self.environ | environ,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def set(self, file: str, values: dict[str, Any]) -> None:
+        """Lay values over a values file, as Helm would over the layer below."""
+        path = self.root / "values" / file
+        path.write_text(dump(merge(yaml.safe_load(path.read_text()) or {}, values)))
+
+    def add_objects(self, *objects: dict[str, Any]) -> None:
+        """Have charts/platform render these objects too."""
+        self.set("base.yaml", {"platform": {"objects": list(objects)}})
+
+    def git(self, *arguments: str) -> None:
+        """Run git here, as somebody."""
+        who = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main"]
+        subprocess.run(["git", *who, *arguments], cwd=self.root, check=True, capture_output=True)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    root = tmp_path / "checkout"
+    shutil.copytree(CHECKOUT, root)
+    shutil.copytree(
+        REPOSITORY / "ci/airflow_ops", root / "ci/airflow_ops", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    for name in (".yamllint.yaml", ".gitignore"):
+        shutil.copy(REPOSITORY / name, root / name)
+    archive = _official_archive()
+    chart = root / "charts/airflow/Chart.yaml"
+    chart.write_text(chart.read_text().replace("DIGEST", hashlib.sha256(archive).hexdigest()))
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "HELM", "KUBE", "XDG"))}
+    environ = kept | {
+        "HELM_REPOSITORY_CACHE": str(tmp_path / "helm"),
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(root / "ci"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "COLUMNS": "200",
+    }
+    made = Checkout(root, archive, environ)
+    made.cached.parent.mkdir()
+    made.cached.write_bytes(archive)
+    return made
+
+
+@pytest.fixture
+def write_dag(checkout: Checkout) -> Callable[[str], None]:
+    """Writes a DAG whose one task has these arguments."""
+
+    def write(arguments: str) -> None:
+        (checkout.root / "dags/load.py").write_text(
+            "from airflow.sdk import dag, task\n"
+            "from kubernetes.client import models as k8s\n\n\n"
+            "@dag(schedule=None)\n"
+            "def load():\n"
+            f"    @task({arguments})\n"
+            "    def run():\n"
+            "        pass\n\n"
+            "    run()\n\n\n"
+            "load()\n"
+        )
+
+    return write
