@@ -98,6 +98,12 @@ spec:
           mountPath: {{ $airflow.airflowHome }}/airflow.cfg
           subPath: airflow.cfg
           readOnly: true
+        {{- if $airflow.airflowLocalSettings }}
+        - name: config
+          mountPath: {{ $airflow.airflowHome }}/config/airflow_local_settings.py
+          subPath: airflow_local_settings.py
+          readOnly: true
+        {{- end }}
         - name: logs
           mountPath: {{ $airflow.airflowHome }}/logs
         - name: tmp

@@ -73,7 +73,7 @@ def missing(wanted: Wanted, found: Secrets) -> Secrets:
         "users": users,
         "metadata": {
             "connection": database_url("psycopg2", database["airflow"]),
-            "connection-async": database_url("asyncpg", database["airflow"]),
+            "connection-async": database_url("psycopg", database["airflow"]),
             "connection-direct": database_url("psycopg2", database["airflow"]),
         },
         "fernet": {"fernet-key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()},
