@@ -39,3 +39,43 @@ lock: ## resolve the requirements into locks anew
 .PHONY: test-local
 test-local: ## start the platform on this machine, break it, and look at the rows (minutes)
 	@$(ENVIRONMENT) && .venv/bin/pytest tests/local $(ARGS)
+
+.PHONY: deps
+deps: ## fetch the official chart, checked by its digest
+	@$(OPS) deps $(ARGS)
+
+.PHONY: render
+render: ## write every manifest: make render ENV=dev OUT=out/dev
+	@$(OPS) render $(ENV) $(or $(OUT),out/$(ENV)) $(ARGS)
+
+.PHONY: validate
+validate: ## values, schemas and policies of every environment
+	@$(OPS) validate $(ENV) $(ARGS)
+
+.PHONY: capacity
+capacity: ## does what an environment asks for fit: make capacity ENV=prod
+	@$(OPS) capacity $(ENV) $(ARGS)
+
+.PHONY: diff
+diff: ## manifests against a ref or the cluster: make diff ENV=dev ARGS=--live
+	@$(OPS) diff $(ENV) $(ARGS)
+
+.PHONY: cluster-up
+cluster-up: ## make a cluster on this machine: make cluster-up CLUSTER=kind|lab
+	@$(OPS) cluster-up --cluster $(or $(CLUSTER),kind) $(ARGS)
+
+.PHONY: cluster-down
+cluster-down: ## take it down with everything in it
+	@$(OPS) cluster-down --cluster $(or $(CLUSTER),kind) $(ARGS)
+
+.PHONY: deploy
+deploy: ## bring an environment to what values/ say: make deploy ENV=dev
+	@$(OPS) deploy $(ENV) $(ARGS)
+
+.PHONY: smoke
+smoke: ## run the canary on an environment: make smoke ENV=dev
+	@$(OPS) smoke $(ENV) $(ARGS)
+
+.PHONY: e2e
+e2e: ## tests on the cluster of KUBECONFIG, where ENV=dev is deployed
+	@$(ENVIRONMENT) && .venv/bin/pytest tests/e2e $(ARGS)

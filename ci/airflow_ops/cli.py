@@ -18,6 +18,10 @@ VERBS = {
     "validate": "validate:validate",
     "capacity": "capacity:capacity",
     "diff": "diff:diff",
+    "deploy": "deploy:deploy",
+    "cluster-up": "cluster:cluster_up",
+    "cluster-down": "cluster:cluster_down",
+    "deploy": "deploy:deploy",
     "smoke": "smoke:smoke",
 }
 """Verb to the function that does it, MODULE:FUNCTION in this package, in the order of --help."""

@@ -10,8 +10,10 @@ from pathlib import Path
 from airflow_ops.console import fail
 
 INSTALL = {
+    "docker": "https://docs.docker.com/get-docker/",
     "git": "https://git-scm.com/downloads",
     "helm": "https://helm.sh/docs/intro/install/",
+    "kind": "https://kind.sigs.k8s.io/docs/user/quick-start/",
     "kubeconform": "https://github.com/yannh/kubeconform/releases",
     "kubectl": "https://kubernetes.io/docs/tasks/tools/",
 }

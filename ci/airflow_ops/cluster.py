@@ -1,0 +1,108 @@
+"""`cluster-up` and `cluster-down`: a cluster on this machine, ready for `deploy dev`."""
+
+import os
+import subprocess
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from airflow_ops import tools
+from airflow_ops.console import err, fail, out
+from airflow_ops.repository import ROOT
+from airflow_ops.values import Values, installed_values
+
+KIND_CONFIG = ROOT / "k8s/kind/cluster.yaml"
+KIND_NAME = "airflow"
+LAB = ROOT.parent / "shared/lab"
+LOCK = ROOT / "image/requirements.lock"
+
+
+class ClusterKind(StrEnum):
+    """How a cluster is made on this machine."""
+
+    KIND = "kind"
+    LAB = "lab"
+
+
+def cluster_up(
+    cluster: Annotated[ClusterKind, typer.Option(help="kind needs Docker; lab is ../shared/lab.")] = ClusterKind.KIND,
+) -> None:
+    """Make a cluster on this machine, build the image from the lock and load it. Does nothing that is done already.
+
+    Example: airflow-ops cluster-up --cluster lab
+    """
+    values = installed_values("dev")
+    if cluster is ClusterKind.KIND:
+        _kind_up(values)
+    else:
+        _lab_up(values)
+
+
+def cluster_down(
+    cluster: Annotated[ClusterKind, typer.Option(help="kind needs Docker; lab is ../shared/lab.")] = ClusterKind.KIND,
+) -> None:
+    """Take the cluster of this machine down with everything in it; other clusters are not touched.
+
+    Example: airflow-ops cluster-down --cluster lab
+    """
+    if cluster is ClusterKind.KIND:
+        _run([tools.find("kind"), "delete", "cluster", "--name", KIND_NAME])
+    else:
+        _run([str(_lab("lab")), "down"])
+
+
+def _run(command: list[str]) -> None:
+    """Run a program whose own output is the progress.
+
+    Raises:
+        ProblemError: It fails.
+    """
+    err.print(f"$ {' '.join(command)}", highlight=False, soft_wrap=True)
+    done = subprocess.run(command, cwd=ROOT, check=False)
+    if done.returncode != 0:
+        raise fail(f"`{Path(command[0]).name} {command[1]}` ended with {done.returncode}.", "See its own words above.")
+
+
+def image_name(values: Values) -> str:
+    """Repository and tag of the environment's image."""
+    return f"{values['global']['image']['repository']}:{values['global']['image']['tag']}"
+
+
+def _kind_up(values: Values) -> None:
+    docker, kind = tools.find("docker"), tools.find("kind")
+    clusters = tools.run("kind", ["get", "clusters"]).stdout.split()
+    if KIND_NAME not in clusters:
+        _run([kind, "create", "cluster", "--config", str(KIND_CONFIG)])
+    image = image_name(values)
+    _run([docker, "build", "--file", "image/Dockerfile", "--tag", image, "."])
+    _run([kind, "load", "docker-image", image, "--name", KIND_NAME])
+    out.print(f"the cluster is up: context kind-{KIND_NAME}. Next: make deploy ENV=dev")
+
+
+def _lab(program: str) -> Path:
+    path = LAB / program
+    if not path.exists():
+        raise fail(f"{path} does not exist.", "Use `--cluster kind`, or point KUBECONFIG at a cluster of your own.")
+    return path
+
+
+def _lab_up(values: Values) -> None:
+    _run([str(_lab("lab")), "up"])
+    image = image_name(values)
+    archive = _lab_home() / "images" / f"{image.replace('/', '_').replace(':', '_')}.tar"
+    mark = archive.with_suffix(".lock-digest")
+    digest = sha256(LOCK.read_bytes()).hexdigest()
+    if not archive.exists() or not mark.exists() or mark.read_text() != digest:
+        version = values["global"]["airflowVersion"]
+        _run([str(_lab("images")), "airflow", version, image, str(LOCK)])
+        mark.write_text(digest)
+    _run([str(_lab("lab")), "load", str(archive)])
+    out.print('the cluster is up: eval "$(../shared/lab/lab env)" points kubectl and helm at it.', highlight=False)
+    out.print("Next: make deploy ENV=dev")
+
+
+def _lab_home() -> Path:
+    return Path(os.environ.get("LAB_HOME", "/var/cache/airflow-lab"))
