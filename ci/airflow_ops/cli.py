@@ -18,7 +18,6 @@ VERBS = {
     "validate": "validate:validate",
     "capacity": "capacity:capacity",
     "diff": "diff:diff",
-    "deploy": "deploy:deploy",
     "cluster-up": "cluster:cluster_up",
     "cluster-down": "cluster:cluster_down",
     "deploy": "deploy:deploy",
