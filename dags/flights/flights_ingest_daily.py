@@ -21,7 +21,7 @@ from shared.resources import resources
     max_active_runs=4,
     max_consecutive_failed_dag_runs=5,
     dagrun_timeout=timedelta(hours=2),
-    default_args=default_args(owner="flights", executor_config=resources("default")),
+    default_args=default_args(owner="flights"),
     on_failure_callback=notify_run_failure,
     tags=["flights", "daily"],
     doc_md="""

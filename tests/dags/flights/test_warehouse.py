@@ -1,8 +1,10 @@
 """Loads replace whole partitions or change nothing: repeated, at once, killed half-way; on SQLite and on Postgres."""
 
+import json
 import multiprocessing
 import os
 import signal
+import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
@@ -199,3 +201,15 @@ def test_a_connection_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", '{"conn_type": "http", "host": "example.org"}')
     with pytest.raises(TypeError, match="connection warehouse is no SQL database"):
         warehouse_hook()
+
+
+@pytest.mark.parametrize("warehouse", ["sqlite"], indirect=True)
+def test_a_transaction_on_sqlite_holds_the_write_lock_from_its_start(hook: Any, warehouse: str) -> None:
+    """Else one that reads first is refused, instead of waiting, when another has written meanwhile."""
+    from shared.warehouse import transaction
+
+    other = sqlite3.connect(json.loads(warehouse)["host"], timeout=0, isolation_level=None)
+    with transaction(hook), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+    other.execute("BEGIN IMMEDIATE")
+    other.close()
