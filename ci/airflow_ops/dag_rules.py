@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-TEMPLATES = "/opt/airflow/pod_templates"
+from airflow_ops.bundle import POD_TEMPLATES
+
 NO_OWNER = "airflow"
 """What Airflow calls the owner of a task that names none."""
 UNBOUNDED_RUNS = 16
@@ -130,7 +131,7 @@ def check_retry_delay(task: Any, known: Known) -> str | None:
 def check_size(task: Any, known: Known) -> str | None:
     """A template that does not exist would start a pod without any configuration."""
     template = (task.executor_config or {}).get("pod_template_file", "")
-    if template not in {f"{TEMPLATES}/{size}.yaml" for size in known.sizes}:
+    if template not in {f"{POD_TEMPLATES}/{size}.yaml" for size in known.sizes}:
         return f"pod template {template!r} is no size: use shared.resources.resources"
     return None
 
