@@ -38,7 +38,7 @@ lock: ## resolve the requirements into locks anew
 
 .PHONY: test-local
 test-local: ## start the platform on this machine, break it, and look at the rows (minutes)
-	@$(ENVIRONMENT) && .venv/bin/pytest tests/local $(ARGS)
+	@$(ENVIRONMENT) && .venv/bin/pytest -p no:helm-charts tests/local $(ARGS)
 
 .PHONY: deps
 deps: ## fetch the official chart, checked by its digest
@@ -78,4 +78,4 @@ smoke: ## run the canary on an environment: make smoke ENV=dev
 
 .PHONY: e2e
 e2e: ## tests on the cluster of KUBECONFIG, where ENV=dev is deployed
-	@$(ENVIRONMENT) && .venv/bin/pytest tests/e2e $(ARGS)
+	@$(ENVIRONMENT) && .venv/bin/pytest tests/e2e --cluster-type existing --kube-config "$$KUBECONFIG" $(ARGS)

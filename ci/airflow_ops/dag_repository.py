@@ -7,6 +7,16 @@ from airflow_ops.repository import DAGS, ROOT
 from airflow_ops.values import Values
 
 
+def push_arguments(cluster: Cluster, refspec: str) -> list[str]:
+    """Arguments for git that push a refspec through `kubectl exec`.
+
+    Whoever may exec into the pod may push: the repository has no port that takes writes.
+    """
+    kubectl = f"{tools.find('kubectl')} --context {cluster.context} -n {cluster.namespace}"
+    remote = f"ext::{kubectl} exec -i airflow-git-origin-0 -- %S /git/dags.git"
+    return ["-c", "protocol.ext.allow=always", "push", "--force", remote, refspec]
+
+
 def push(cluster: Cluster, values: Values) -> str | None:
     """Push HEAD to the tracked ref where `platform.gitOrigin` runs; elsewhere DAGs come from the team's Git.
 
@@ -25,11 +35,7 @@ def push(cluster: Cluster, values: Values) -> str | None:
     if tools.run("git", ["status", "--porcelain", "--", str(DAGS)], cwd=ROOT).stdout.strip():
         err.print("note: dags/ has changes that are not committed; only commits are deployed", highlight=False)
     ref = values["global"]["dagBundle"]["trackingRef"]
-    # Whoever may exec into the pod may push: the repository has no port that takes writes.
-    kubectl = f"{tools.find('kubectl')} --context {cluster.context} -n {cluster.namespace}"
-    remote = f"ext::{kubectl} exec -i airflow-git-origin-0 -- %S /git/dags.git"
-    push = ["-c", "protocol.ext.allow=always", "push", "--force", remote, f"HEAD:refs/heads/{ref}"]
-    answer = tools.run("git", push, cwd=ROOT)
+    answer = tools.run("git", push_arguments(cluster, f"HEAD:refs/heads/{ref}"), cwd=ROOT)
     if answer.returncode != 0:
         raise fail(
             f"the DAGs could not be pushed: {tools.error_text(answer)}.",

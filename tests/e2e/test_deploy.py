@@ -1,0 +1,100 @@
+"""Deploying, again, and what is refused before anything changes."""
+
+import subprocess
+from typing import Any
+
+import pytest
+from conftest import ops
+
+from airflow_ops import preflight
+from airflow_ops.console import ProblemError
+from airflow_ops.kube import Cluster
+from airflow_ops.values import installed_values, merge
+
+
+def lasting_pods(cluster: Cluster) -> dict[str, tuple[str, int]]:
+    """Uid and restarts of every pod that is meant to stay."""
+    pods = cluster.core.list_namespaced_pod(cluster.namespace).items
+    return {
+        pod.metadata.name: (pod.metadata.uid, sum(s.restart_count for s in pod.status.container_statuses or []))
+        for pod in pods
+        if pod.metadata.owner_references and pod.metadata.owner_references[0].kind in ("ReplicaSet", "StatefulSet")
+    }
+
+
+def test_deploy_ends_with_a_canary_in_pods_of_our_templates(deployed: subprocess.CompletedProcess[str]) -> None:
+    assert "tasks of platform_run_canary succeeded" in deployed.stdout
+    assert "each from a template of pod_templates/" in deployed.stdout
+
+
+def test_a_second_deploy_changes_nothing_and_restarts_nothing(cluster: Cluster) -> None:
+    before = lasting_pods(cluster)
+    secrets = {s.metadata.name: s.data for s in cluster.core.list_namespaced_secret(cluster.namespace).items}
+    again = ops("deploy", "dev")
+    assert again.returncode == 0, again.stderr
+    assert lasting_pods(cluster) == before
+    for name, data in secrets.items():
+        if not name.startswith("sh.helm.release"):
+            assert cluster.core.read_namespaced_secret(name, cluster.namespace).data == data, name
+
+
+def test_every_pod_runs_under_restricted_pod_security(cluster: Cluster) -> None:
+    labels = cluster.core.read_namespace(cluster.namespace).metadata.labels
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_an_environment_is_not_deployed_to_another_ones_cluster(cluster: Cluster) -> None:
+    refused = ops("deploy", "prod")
+    assert refused.returncode == 2
+    assert f"context {cluster.context!r} is not a cluster of prod" in refused.stderr
+    namespaces = [n.metadata.name for n in cluster.core.list_namespace().items]
+    assert "airflow-prod" not in namespaces
+
+
+def test_a_missing_secret_is_named(cluster: Cluster) -> None:
+    from airflow_ops.manifests import render_environment
+
+    values = merge(installed_values("dev"), {"platform": {"secrets": {"mode": "existing"}}})
+    preflight.check_secrets(cluster, values, render_environment("dev"))
+    broken = [m for m in render_environment("dev") if m.kind == "Deployment"]
+    text = str(broken[0].object["spec"]["template"]["spec"]["containers"][0]["env"])
+    assert "airflow-metadata" in text
+    _rename_secret(broken[0].object, "airflow-metadata", "airflow-elsewhere")
+    with pytest.raises(ProblemError, match="has no Secret airflow-elsewhere"):
+        preflight.check_secrets(cluster, values, broken)
+
+
+def _rename_secret(node: Any, old: str, new: str) -> None:
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        if value == old:
+            node[key] = new
+        else:
+            _rename_secret(value, old, new)
+
+
+def test_an_image_that_cannot_be_pulled_is_told_before_anything_changes(cluster: Cluster) -> None:
+    values = merge(installed_values("dev"), {"global": {"image": {"tag": "does-not-exist"}}})
+    with pytest.raises(
+        ProblemError, match=r"image .*:does-not-exist is not fit.*(ErrImagePull|ImagePullBackOff)"
+    ) as told:
+        preflight.probe_image(cluster, values)
+    assert "nothing was changed" in told.value.fix
+
+
+def test_an_image_without_the_auth_manager_is_told(cluster: Cluster) -> None:
+    values = merge(installed_values("dev"), {"airflow": {"config": {"core": {"auth_manager": "no.such.Manager"}}}})
+    with pytest.raises(ProblemError, match=r"no.such:Manager: ModuleNotFoundError"):
+        preflight.probe_image(cluster, values)
+
+
+def test_a_database_that_does_not_answer_is_told(cluster: Cluster) -> None:
+    name = "e2e-unreachable-database"
+    url = "postgresql+psycopg2://airflow:x@airflow-database:5999/airflow"
+    cluster.kubectl("create", "secret", "generic", name, f"--from-literal=connection-direct={url}")
+    try:
+        values = merge(installed_values("dev"), {"global": {"secrets": {"metadata": name}}})
+        with pytest.raises(ProblemError, match="metadata database: .*(refused|timeout)"):
+            preflight.probe_image(cluster, values)
+    finally:
+        cluster.kubectl("delete", "secret", name)
