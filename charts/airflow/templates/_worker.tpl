@@ -39,6 +39,9 @@ metadata:
     component: worker
     release: {{ .root.Release.Name }}
     size: {{ .size }}
+    {{- with $airflow.labels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   annotations:
     # An autoscaler that moves pods about would kill tasks: Cluster Autoscaler, then Karpenter.
     cluster-autoscaler.kubernetes.io/safe-to-evict: "false"
