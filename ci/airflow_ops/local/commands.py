@@ -16,7 +16,7 @@ from airflow_ops import airflow_api
 from airflow_ops.console import fail, out, progress
 from airflow_ops.local import objects, pipeline
 from airflow_ops.local.processes import COMPONENTS, LocalProcesses, run_airflow
-from airflow_ops.local.settings import USER, LocalSettings, local_settings, write_settings
+from airflow_ops.local.settings import USER, LocalSettings, local_settings, metadata_database, write_settings
 from airflow_ops.repository import DAGS, STATE
 
 HEALTHY_SECONDS = 180.0
@@ -86,10 +86,17 @@ def _start(processes: LocalProcesses, settings: LocalSettings, bar: Progress) ->
         write_settings(settings)
         line = bar.add_task("metadata database", total=1)
         run_airflow(settings, "db", "migrate")
+        _let_readers_and_writers_work_at_once(metadata_database(STATE))
         bar.update(line, completed=1)
         started = processes.start_missing(settings)
     _wait(bar, "components healthy", HEALTHY_SECONDS, lambda: _components_healthy(processes, settings), _logs_hint())
     return started
+
+
+def _let_readers_and_writers_work_at_once(path: Path) -> None:
+    """Switch an SQLite file to write-ahead logging, which it keeps; four processes share it."""
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA journal_mode = WAL")
 
 
 def _logs_hint() -> str:

@@ -33,6 +33,8 @@ MONTH = "2013-01"
 DAYS = 31
 PARALLEL_DAYS = 4
 """Days loaded at once: more only queue for two cores and for SQLite's one writer."""
+POLL_SECONDS = 2.0
+"""Each look costs the API server about a tenth of a second of CPU."""
 UNFINISHED = {"queued", "running"}
 PROGRESS_SECONDS = 300.0
 """No run of the pipeline ends for this long: something hangs (the longest step takes well under a minute)."""
@@ -134,20 +136,25 @@ def run_pipeline(client: ApiClient, bar: Progress) -> bool:
 
 def _wait(runs: PipelineRuns, wanted: list[Expectation], bar: Progress) -> None:
     lines = {item.dag_id: bar.add_task(item.dag_id, total=item.runs) for item in wanted}
+    states: dict[str, Counter[str]] = {item.dag_id: Counter() for item in wanted}
     seen: Any = None
     last_change = time.monotonic()
     while True:
-        states = {item.dag_id: Counter(runs.states(item.dag_id).values()) for item in wanted}
+        states = {**states, **{i.dag_id: Counter(runs.states(i.dag_id).values()) for i in _open(wanted, states)}}
         _show(bar, lines, states)
-        if all(states[item.dag_id]["success"] >= item.runs for item in wanted):
+        if not _open(wanted, states):
             return
         stuck = time.monotonic() - last_change > PROGRESS_SECONDS
         ended_badly = [dag_id for dag_id, count in states.items() if count["failed"] and not UNFINISHED & set(count)]
         if ended_badly or stuck:
-            raise _unfinished(runs, ended_badly or [i.dag_id for i in wanted if states[i.dag_id]["success"] < i.runs])
+            raise _unfinished(runs, ended_badly or [item.dag_id for item in _open(wanted, states)])
         if states != seen:
             seen, last_change = states, time.monotonic()
-        time.sleep(1)
+        time.sleep(POLL_SECONDS)
+
+
+def _open(wanted: list[Expectation], states: dict[str, Counter[str]]) -> list[Expectation]:
+    return [item for item in wanted if states[item.dag_id]["success"] < item.runs]
 
 
 def _show(bar: Progress, lines: dict[str, TaskID], states: dict[str, Counter[str]]) -> None:

@@ -75,8 +75,8 @@ def overrides(port: int, state: Path = STATE) -> Config:
             "simple_auth_manager_passwords_file": str(state / "passwords.json"),
             "execution_api_server_url": f"http://127.0.0.1:{port}/execution/",
         },
-        # One file instead of a database server.
-        "database": {"sql_alchemy_conn": f"sqlite:///{state / 'airflow.db'}"},
+        # One file instead of a database server; a writer waits for the one before it, by default only 5 s.
+        "database": {"sql_alchemy_conn": f"sqlite:///{metadata_database(state)}?timeout=60"},
         # Only this machine may reach it: the login is meant for one person.
         "api": {"host": "127.0.0.1", "port": str(port), "base_url": f"http://127.0.0.1:{port}"},
         # The working tree itself, so that an edit is seen without a commit.
@@ -90,6 +90,11 @@ def overrides(port: int, state: Path = STATE) -> Config:
         # Nothing scrapes one machine.
         "metrics": {"statsd_on": "False"},
     }
+
+
+def metadata_database(state: Path) -> Path:
+    """File of the local metadata database."""
+    return state / "airflow.db"
 
 
 def log_ports(port: int) -> tuple[int, int]:
