@@ -132,7 +132,7 @@ def arguments_are_public(container: Container) -> Iterator[str]:
     """The same for command and arguments, which `ps` shows too."""
     for part in ("command", "args"):
         if any(CREDENTIALS_IN_URL.search(str(word)) for word in container.spec.get(part) or []):
-            yield f"{part} holds a URL with a password: take it from an environment variable that comes from a Secret"
+            yield f"{part} holds a URL with a password: take it from an environment variable of a Secret"
 
 
 def host_is_out_of_reach(pod: Pod) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from airflow_ops import checks
+from airflow_ops import checks, deps
 from airflow_ops.checks import Outcome
 from airflow_ops.console import ProblemError, fail, out, progress
 from airflow_ops.manifests import KUBERNETES_VERSIONS, PARALLEL, Manifest, parse, releases, template
@@ -146,14 +146,17 @@ def _show(outcomes: Outcomes, chosen: list[str]) -> None:
     for check in CHECKS:
         table.add_row(check, *(_cell(outcomes.get(check, environment)) for environment in chosen))
     out.print(table)
+    breaches: dict[tuple[str, str], list[str]] = {}
     skipped: dict[str, None] = {}
-    for environment in chosen:
-        for check in CHECKS:
+    for check in CHECKS:
+        for environment in chosen:
             outcome = outcomes.get(check, environment) or Outcome()
             skipped |= dict.fromkeys(outcome.skipped)
             for breach in outcome.breaches:
-                out.print(f"[red]{environment}[/] {check}: ", end="")
-                out.print(breach, markup=False, highlight=False)
+                breaches.setdefault((check, breach), []).append(environment)
+    for (check, breach), where in breaches.items():
+        out.print(f"[red]{', '.join(where)}[/] {check}: ", end="", highlight=False)
+        out.print(breach, markup=False, highlight=False)
     for line in skipped:
         out.print(f"[yellow]skipped[/] {line}; give a folder of schemas with --crd-schemas", highlight=False)
 
@@ -190,6 +193,8 @@ def validate(
     chosen = _choose(named)
     if crd_schemas is None and CRD_SCHEMAS.is_dir():
         crd_schemas = CRD_SCHEMAS
+    # Before any check looks into the chart's folder: several do at once.
+    deps.ensure()
     with progress() as bar:
         line = bar.add_task("validating", total=len(CHECKS) * len(chosen))
         outcomes = run_checks(chosen, tuple(overlay or ()), crd_schemas, lambda: bar.advance(line))

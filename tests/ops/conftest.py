@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 import pytest
 import yaml
 
-from airflow_ops.manifests import dump
 from airflow_ops.values import merge
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -42,6 +40,16 @@ def _official_archive() -> bytes:
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         archive.add(OFFICIAL, "airflow")
     return packed.getvalue()
+
+
+class _Tidy(yaml.SafeDumper):
+    """Writes YAML that yamllint likes, with every text quoted so that Helm reads a text."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+
+_Tidy.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'"))
 
 
 @dataclass
@@ -83,50 +91,16 @@ class Checkout:
     def set(self, file: str, values: dict[str, Any]) -> None:
         """Lay values over a values file, as Helm would over the layer below."""
         path = self.root / "values" / file
-        path.write_text(dump(merge(yaml.safe_load(path.read_text()) or {}, values)))
+        content = merge(yaml.safe_load(path.read_text()) or {}, values)
+        path.write_text(yaml.dump(content, Dumper=_Tidy, sort_keys=False, width=150))
 
     def add_objects(self, *objects: dict[str, Any]) -> None:
         """Have charts/platform render these objects too."""
         self.set("base.yaml", {"platform": {"objects": list(objects)}})
 
-    def git(self, *arguments: str) -> None:
-        """Run git here, as somebody."""
-        who = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main"]
-        subprocess.run(["git", *who, *arguments], cwd=self.root, check=True, capture_output=True)
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
-    root = tmp_path / "checkout"
-    shutil.copytree(CHECKOUT, root)
-    shutil.copytree(
-        REPOSITORY / "ci/airflow_ops", root / "ci/airflow_ops", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    for name in (".yamllint.yaml", ".gitignore"):
-        shutil.copy(REPOSITORY / name, root / name)
-    archive = _official_archive()
-    chart = root / "charts/airflow/Chart.yaml"
-    chart.write_text(chart.read_text().replace("DIGEST", hashlib.sha256(archive).hexdigest()))
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "HELM", "KUBE", "XDG"))}
-    environ = kept | {
-        "HELM_REPOSITORY_CACHE": str(tmp_path / "helm"),
-        "HOME": str(tmp_path),
-        "PYTHONPATH": str(root / "ci"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "COLUMNS": "200",
-    }
-    made = Checkout(root, archive, environ)
-    made.cached.parent.mkdir()
-    made.cached.write_bytes(archive)
-    return made
-
-
-@pytest.fixture
-def write_dag(checkout: Checkout) -> Callable[[str], None]:
-    """Writes a DAG whose one task has these arguments."""
-
-    def write(arguments: str) -> None:
-        (checkout.root / "dags/load.py").write_text(
+    def write_dag(self, arguments: str) -> None:
+        """Write a DAG whose one task has these arguments."""
+        (self.root / "dags/load.py").write_text(
             "from airflow.sdk import dag, task\n"
             "from kubernetes.client import models as k8s\n\n\n"
             "@dag(schedule=None)\n"
@@ -138,4 +112,38 @@ def write_dag(checkout: Checkout) -> Callable[[str], None]:
             "load()\n"
         )
 
-    return write
+    def git(self, *arguments: str) -> None:
+        """Run git here, as somebody."""
+        who = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main"]
+        subprocess.run(["git", *who, *arguments], cwd=self.root, check=True, capture_output=True)
+
+
+def make_checkout(folder: Path) -> Checkout:
+    """Lay the small checkout out in a folder."""
+    root = folder / "checkout"
+    shutil.copytree(CHECKOUT, root)
+    shutil.copytree(
+        REPOSITORY / "ci/airflow_ops", root / "ci/airflow_ops", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    for name in (".yamllint.yaml",):
+        shutil.copy(REPOSITORY / name, root / name)
+    archive = _official_archive()
+    chart = root / "charts/airflow/Chart.yaml"
+    chart.write_text(chart.read_text().replace("DIGEST", hashlib.sha256(archive).hexdigest()))
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "HELM", "KUBE", "XDG"))}
+    environ = kept | {
+        "HELM_REPOSITORY_CACHE": str(folder / "helm"),
+        "HOME": str(folder),
+        "PYTHONPATH": str(root / "ci"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "COLUMNS": "200",
+    }
+    made = Checkout(root, archive, environ)
+    made.cached.parent.mkdir()
+    made.cached.write_bytes(archive)
+    return made
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return make_checkout(tmp_path)
