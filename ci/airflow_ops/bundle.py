@@ -56,11 +56,12 @@ class Task:
         return Path(self.pod_template_file).stem if self.pod_template_file else ""
 
 
-def load_tasks(environment: str, folder: Path = DAGS) -> list[Task]:
+def load_tasks(environment: str, executors: str, folder: Path = DAGS) -> list[Task]:
     """The tasks of all DAGs as they are in an environment.
 
     Args:
         environment: What AIRFLOW_ENV says while the DAGs are parsed.
+        executors: [core] executor of the environment: a task that names another one cannot be loaded.
         folder: The DAG bundle.
 
     Raises:
@@ -74,8 +75,8 @@ def load_tasks(environment: str, folder: Path = DAGS) -> list[Task]:
             | {
                 "AIRFLOW_HOME": home,
                 "AIRFLOW_ENV": environment,
+                "AIRFLOW__CORE__EXECUTOR": executors,
                 "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-                "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
                 "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
                 "PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parents[1])]),
                 "PYTHONWARNINGS": "ignore",

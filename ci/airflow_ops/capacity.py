@@ -1,6 +1,5 @@
 """`airflow-ops capacity`: whether what an environment may start at once can be scheduled at all."""
 
-import configparser
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -14,8 +13,8 @@ from rich.table import Table
 
 from airflow_ops import scheduling
 from airflow_ops.bundle import POD_TEMPLATES, Task, load_tasks
-from airflow_ops.console import fail, out
-from airflow_ops.manifests import Manifest, Object, Pod, pods, render_environment
+from airflow_ops.console import out, progress
+from airflow_ops.manifests import Manifest, Object, Pod, airflow_config, pods, render_environment
 from airflow_ops.scheduling import COMPUTE, LimitRange, Load, NodeShape, show
 from airflow_ops.values import Values, load_values
 
@@ -100,7 +99,7 @@ class Environment:
         self.manifests = manifests
         self.limits = LimitRange.read(m.object for m in manifests if m.kind == "LimitRange")
         self.quota = scheduling.read_quota(m.object for m in manifests if m.kind == "ResourceQuota")
-        self.config = _airflow_config(manifests)
+        self.config = airflow_config(manifests)
         platform = values.get("platform") or {}
         self.shapes = [NodeShape.read(shape) for shape in platform.get("nodeShapes") or []]
         default_slots = self.config.getint("core", "default_pool_task_slot_count", fallback=DEFAULT_POOL_SLOTS)
@@ -109,13 +108,18 @@ class Environment:
         }
 
     @property
+    def executors(self) -> str:
+        """The configured executors, the default one first, as [core] executor has them."""
+        return self.config.get("core", "executor")
+
+    @property
     def default_size(self) -> str:
         """The size of a task that names none: by [kubernetes_executor] pod_template_file."""
         return Path(self.config.get("kubernetes_executor", "pod_template_file", fallback="")).stem
 
     def executor(self, task: Task) -> str:
         """The executor that runs a task: the first of [core] executor where the task names none."""
-        return task.executor or self.config.get("core", "executor").split(",")[0]
+        return task.executor or self.executors.split(",")[0]
 
     def templates(self) -> dict[str, Pod]:
         """Size to its rendered pod template."""
@@ -158,18 +162,6 @@ def _replicas(manifest: Manifest, scaler: Manifest | None) -> int:
         return int(most)
     inner = spec["jobTemplate"]["spec"] if manifest.kind == "CronJob" else spec
     return int(inner.get("replicas", inner.get("parallelism", 1)))
-
-
-def _airflow_config(manifests: list[Manifest]) -> configparser.ConfigParser:
-    for manifest in manifests:
-        text = (manifest.object.get("data") or {}).get("airflow.cfg") if manifest.kind == "ConfigMap" else None
-        if text:
-            config = configparser.ConfigParser(interpolation=None, strict=False)
-            config.read_string(text)
-            return config
-    raise fail(
-        "no ConfigMap of the environment holds airflow.cfg.", "Render it and look: `airflow-ops render ENV OUT`."
-    )
 
 
 def assess(name: str, environment: Environment, tasks: list[Task]) -> Report:
@@ -379,8 +371,12 @@ def capacity(
     Exit 1 if something can never be scheduled. The DAGs are loaded with Airflow, so sizes are those they really use.
     """
     overlays = tuple(overlay or ())
-    manifests = render_environment(environment, overlays=overlays)
-    report = assess(environment, Environment(manifests, load_values(environment, overlays)), load_tasks(environment))
+    with progress() as bar:
+        step = bar.add_task("rendering", total=2)
+        manifests = render_environment(environment, overlays=overlays)
+        facts = Environment(manifests, load_values(environment, overlays))
+        bar.update(step, description="loading DAGs", completed=1)
+        report = assess(environment, facts, load_tasks(environment, facts.executors))
     if as_data:
         typer.echo(json.dumps(as_json(report), indent=2))
     else:

@@ -20,7 +20,7 @@ from yamllint.config import YamlLintConfig  # type: ignore[import-untyped]
 from airflow_ops import policies, tools
 from airflow_ops.bundle import load_tasks
 from airflow_ops.console import fail
-from airflow_ops.manifests import KUBERNETES_VERSIONS, Manifest, Release, releases, template
+from airflow_ops.manifests import KUBERNETES_VERSIONS, Manifest, Release, airflow_config, releases, template
 from airflow_ops.repository import ROOT
 from airflow_ops.values import merge, read_yaml, value_files
 
@@ -164,7 +164,7 @@ def check_policies(manifests: list[Manifest]) -> Outcome:
 def check_pod_templates(environment: str, manifests: list[Manifest]) -> Outcome:
     """Every pod template that a DAG or the configuration names is mounted in the scheduler."""
     named: dict[str, str] = {}
-    for task in load_tasks(environment):
+    for task in load_tasks(environment, airflow_config(manifests).get("core", "executor")):
         if task.pod_template_file:
             named.setdefault(task.pod_template_file, f"task {task.identity}")
     return Outcome([str(breach) for breach in policies.missing_pod_templates(manifests, named)])

@@ -1,5 +1,6 @@
 """The manifests of an environment: what Helm makes of both charts, as objects."""
 
+import configparser
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -309,3 +310,20 @@ def _pod_templates(manifest: Manifest) -> Iterator[Pod]:
             raise fail(f"{manifest.identity}: its key {key} is not YAML: {error}", "Mend the template.") from error
         if isinstance(document, dict) and document.get("kind") == "Pod":
             yield Pod(manifest, key, document.get("metadata") or {}, document.get("spec") or {}, False)
+
+
+def airflow_config(manifests: Iterable[Manifest]) -> configparser.ConfigParser:
+    """The airflow.cfg that the official chart renders for all components.
+
+    Raises:
+        ProblemError: No ConfigMap holds one.
+    """
+    for manifest in manifests:
+        text = (manifest.object.get("data") or {}).get("airflow.cfg") if manifest.kind == "ConfigMap" else None
+        if text:
+            config = configparser.ConfigParser(interpolation=None, strict=False)
+            config.read_string(text)
+            return config
+    raise fail(
+        "no ConfigMap of the environment holds airflow.cfg.", "Render it and look: `airflow-ops render ENV OUT`."
+    )

@@ -98,18 +98,18 @@ class Checkout:
         """Have charts/platform render these objects too."""
         self.set("base.yaml", {"platform": {"objects": list(objects)}})
 
-    def write_dag(self, arguments: str) -> None:
-        """Write a DAG whose one task has these arguments."""
-        (self.root / "dags/load.py").write_text(
+    def write_dag(self, arguments: str, dag_id: str = "load") -> None:
+        """Write a DAG whose one task, `run`, has these arguments."""
+        (self.root / f"dags/{dag_id}.py").write_text(
             "from airflow.sdk import dag, task\n"
             "from kubernetes.client import models as k8s\n\n\n"
             "@dag(schedule=None)\n"
-            "def load():\n"
+            f"def {dag_id}():\n"
             f"    @task({arguments})\n"
             "    def run():\n"
             "        pass\n\n"
             "    run()\n\n\n"
-            "load()\n"
+            f"{dag_id}()\n"
         )
 
     def git(self, *arguments: str) -> None:
