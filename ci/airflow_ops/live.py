@@ -68,7 +68,7 @@ class Cluster:
             ProblemError: An object may not be read.
         """
         wanted: dict[tuple[str, str, str, str], tuple[Manifest, Object]] = {}
-        for fields, manifest in [*((_filled(m.object), m) for m in before), *((m.object, m) for m in rendered)]:
+        for fields, manifest in [*((filled(m.object), m) for m in before), *((m.object, m) for m in rendered)]:
             if not is_hook(manifest):
                 key = (manifest.api_version, manifest.kind, manifest.namespace, manifest.name)
                 wanted[key] = (manifest, union(wanted[key][1], fields) if key in wanted else fields)
@@ -94,11 +94,11 @@ class Cluster:
         return answer
 
 
-def _filled(value: Any) -> Any:
+def filled(value: Any) -> Any:
     """A structure without its empty fields: what was deployed empty is not there to be removed."""
     if isinstance(value, dict):
-        return {key: _filled(inner) for key, inner in value.items() if not _is_empty(inner)}
-    return [_filled(inner) for inner in value] if isinstance(value, list) else value
+        return {key: kept for key, inner in value.items() if not _is_empty(kept := filled(inner))}
+    return [filled(inner) for inner in value] if isinstance(value, list) else value
 
 
 def union(one: Any, other: Any) -> Any:
