@@ -115,12 +115,16 @@ def execute(hook: DbApiHook, cursor: Any, sql: str, parameters: Sequence[Value] 
 
 
 def create_tables(hook: DbApiHook, tables: Iterable[Table]) -> None:
-    """Create what is not there yet, the ledger and the quality results with it.
+    """Create what is not there yet, the ledger and the quality results with it."""
+    create(hook, [LEDGER, QUALITY, *map(_definition, tables)])
+
+
+def create(hook: DbApiHook, statements: Sequence[str]) -> None:
+    """Run CREATE statements that say IF NOT EXISTS.
 
     Two runs may create the first tables at once, and Postgres lets one of them fail in spite of IF NOT EXISTS. A second
     try then finds them in place.
     """
-    statements = [LEDGER, QUALITY, *map(_definition, tables)]
     try:
         _create(hook, statements)
     except Exception as error:

@@ -1,0 +1,287 @@
+"""The robust API operator against a real server on this machine that fails in each way, and the DAG that uses it."""
+
+import datetime as dt
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import requests
+import tenacity.nap
+from airflow.models.dagrun import DagRun
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from shared.api_operator import RobustApiOperator
+from shared.circuit_breaker import CircuitBreaker
+
+FINE = (200, {}, '{"rows": [1]}')
+CUT = "cut the connection"
+HALF = "cut the answer"
+SLOW = "never answer"
+Answer = tuple[int, dict[str, str], str] | str
+
+
+@dataclass
+class Service:
+    """A server, what it is to answer in turn (the last for ever), and what it was asked."""
+
+    answers: list[Answer] = field(default_factory=lambda: [FINE])
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    released: threading.Event = field(default_factory=threading.Event)
+    port: int = 0
+
+    def next(self) -> Answer:
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    served = Service()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+            served.asked.append((self.command, self.path, body))
+            served.headers.append(dict(self.headers))
+            answer = served.next()
+            if answer == SLOW:
+                served.released.wait(30)
+            if isinstance(answer, str) and answer != HALF:
+                return self.connection.shutdown(socket.SHUT_RDWR)
+            status, headers, text = (200, {}, "{") if isinstance(answer, str) else answer
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(text) + (10 if answer == HALF else 0)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(text.encode())
+            return None
+
+        do_GET = do_POST = answer  # noqa: N815  named as http.server calls them
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    served.port = server.server_port
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    connection = {"conn_type": "http", "host": "127.0.0.1", "port": served.port, "schema": "http"}
+    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps(connection))
+    yield served
+    served.released.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the operator would have slept between tries: real waits take minutes."""
+    slept: list[float] = []
+    monkeypatch.setattr(tenacity.nap.time, "sleep", slept.append)
+    return slept
+
+
+def operator(**more: Any) -> RobustApiOperator:
+    return RobustApiOperator(**{"task_id": "call", "conn_id": "airflow_api", "endpoint": "/rows", **more})
+
+
+def call(**more: Any) -> Any:
+    return operator(**more).execute({})
+
+
+@pytest.mark.parametrize(
+    "failure", [CUT, HALF, *((status, {}, "sorry") for status in (408, 425, 429, 500, 502, 503, 504))], ids=str
+)
+def test_what_may_heal_is_tried_again(service: Service, waits: list[float], failure: Answer) -> None:
+    service.answers = [failure, failure, FINE]
+    assert call() == {"rows": [1]}
+    assert len(service.asked) == 3
+    assert 2 <= waits[0] <= 3
+    assert 4 <= waits[1] <= 5
+
+
+def test_a_service_that_does_not_answer_in_time_is_asked_again(service: Service, waits: list[float]) -> None:
+    service.answers = [SLOW, FINE]
+    assert call(timeout=0.2) == {"rows": [1]}
+    assert len(service.asked) == 2
+
+
+def test_a_service_that_is_not_there_is_left_to_the_retries_of_the_task(
+    waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", f"http://127.0.0.1:{free.getsockname()[1]}")
+        with pytest.raises(requests.ConnectionError):
+            call()
+        assert len(waits) == 3
+        with pytest.raises(requests.ConnectionError):  # nothing was sent, so a POST can be repeated too
+            call(method="POST")
+
+
+def test_four_tries_and_no_more(service: Service, waits: list[float]) -> None:
+    service.answers = [(503, {}, "down")]
+    with pytest.raises(requests.HTTPError, match="503"):
+        call()
+    assert len(service.asked) == 4
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 501])
+def test_a_refusal_is_not_tried_again(service: Service, waits: list[float], status: int) -> None:
+    service.answers = [(status, {}, "field x is wrong"), FINE]
+    with pytest.raises(AirflowFailException, match=rf"no retry can heal it: {status} .*field x is wrong"):
+        call()
+    assert len(service.asked) == 1
+
+
+def in_seconds(seconds: int) -> str:
+    return format_datetime(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds), usegmt=True)
+
+
+@pytest.mark.parametrize(("header", "least", "most"), [("7", 7, 7), (in_seconds(40), 1, 40), (in_seconds(-9), 0, 0)])
+def test_it_waits_as_long_as_it_is_asked_to(
+    service: Service, waits: list[float], header: str, least: float, most: float
+) -> None:
+    service.answers = [(429, {"Retry-After": header}, ""), FINE]
+    assert call() == {"rows": [1]}
+    assert least <= waits[0] <= most
+
+
+def test_a_long_wait_is_left_to_the_retry_policy_of_the_task(service: Service, waits: list[float]) -> None:
+    from shared.retry_policy import RetryWhatCanHeal
+
+    service.answers = [(429, {"Retry-After": "600"}, ""), FINE]
+    with pytest.raises(requests.HTTPError) as raised:
+        call()
+    assert waits == []
+    assert RetryWhatCanHeal().evaluate(raised.value, 1, 3).retry_delay == dt.timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("failure", [CUT, (500, {}, ""), (502, {}, "")], ids=str)
+def test_a_post_that_may_have_been_carried_out_is_not_repeated(
+    service: Service, waits: list[float], failure: Answer
+) -> None:
+    service.answers = [failure, FINE]
+    with pytest.raises(AirflowFailException, match="may have been carried out"):
+        call(method="POST", payload={"a": 1})
+    assert service.asked == [("POST", "/rows", '{"a": 1}')]
+
+    service.answers = [failure, FINE]
+    assert call(method="post", headers={"Idempotency-Key": "k"}) == {"rows": [1]}
+
+
+def test_a_post_that_was_refused_for_load_is_repeated(service: Service, waits: list[float]) -> None:
+    service.answers = [(503, {}, ""), (429, {}, ""), FINE]
+    assert call(method="POST") == {"rows": [1]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [((200, {"Content-Type": "text/html"}, "<html>"), "no JSON but text/html"), (FINE, "does not pass response_check")],
+)
+def test_an_answer_that_is_wrong_fails_at_once(
+    service: Service, waits: list[float], answer: Answer, reason: str
+) -> None:
+    service.answers = [answer]
+    with pytest.raises(AirflowFailException, match=reason):
+        call(response_check=lambda page: "columns" in page)
+    assert len(service.asked) == 1
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null"])
+def test_nothing_skips_where_that_is_wanted(service: Service, text: str) -> None:
+    service.answers = [(200, {}, text)]
+    assert not call()
+    with pytest.raises(AirflowSkipException):
+        call(skip_on_empty=True)
+
+
+def following(response: requests.Response) -> dict[str, Any] | None:
+    page = response.json().get("next")
+    return {"data": {"page": page}} if page else None
+
+
+def test_pages_are_fetched_one_by_one_and_each_has_its_own_tries(service: Service, waits: list[float]) -> None:
+    down = (503, {}, "")
+    pages = [(200, {}, json.dumps(page)) for page in ({"n": 1, "next": 2}, {"n": 2, "next": 3}, {"n": 3})]
+    service.answers = [pages[0], down, down, down, pages[1], down, down, down, pages[2]]
+    found = call(pagination_function=following, payload={"size": 1}, headers={"X-Team": "flights"})
+    assert [page["n"] for page in found] == [1, 2, 3]
+    assert [path for _, path, _ in service.asked if "page" in path][::4] == ["/rows?page=2", "/rows?page=3"]
+    assert {headers["X-Team"] for headers in service.headers} == {"flights"}
+
+
+def test_pages_without_end_are_an_error(service: Service) -> None:
+    service.answers = [(200, {}, '{"next": 1}')]
+    with pytest.raises(AirflowFailException, match="more than 5 pages"):
+        call(pagination_function=following, max_pages=5)
+    assert len(service.asked) == 5
+
+
+def test_while_the_circuit_is_open_nobody_calls(service: Service, waits: list[float]) -> None:
+    breaker = CircuitBreaker("rows")
+    service.answers = [(503, {}, "")]
+    with pytest.raises(requests.HTTPError):
+        call(circuit_breaker=breaker)
+    with pytest.raises(AirflowFailException, match="circuit of rows is open after 5 failures"):
+        call(circuit_breaker=breaker)  # its first try is the fifth failure; there is no second
+    assert len(service.asked) == 5
+    with pytest.raises(AirflowFailException, match="circuit of rows is open"):
+        call(circuit_breaker=breaker)
+    assert len(service.asked) == 5
+
+
+def test_a_refusal_does_not_speak_against_the_service(service: Service) -> None:
+    service.answers = [(404, {}, "")]
+    breaker = CircuitBreaker("found")
+    for _ in range(6):
+        with pytest.raises(AirflowFailException, match="404"):
+            call(circuit_breaker=breaker)
+    assert len(service.asked) == 6
+
+
+AIRFLOW = {
+    "/api/v2/version": '{"version": "3.3.2", "git_version": null}',
+    "/api/v2/monitor/health": '{"metadatabase": {"status": "healthy"}, "triggerer": {"status": null}}',
+}
+"""The shapes are those of Airflow 3.3.2, taken from a running one."""
+
+
+def test_the_dag_tells_what_the_api_says(
+    service: Service,
+    run_dag: Callable[..., DagRun],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Service, "next", lambda self: (200, {}, AIRFLOW[self.asked[-1][1]]))
+    run = run_dag("platform_call_api")
+    assert run.state == "success"
+    assert {path for _, path, _ in service.asked} == set(AIRFLOW)
+    assert "Airflow 3.3.2; metadatabase: healthy, triggerer: None" in capfd.readouterr().out
+
+
+def test_templates_are_filled_in(service: Service, run_text: Callable[[str, str], DagRun]) -> None:
+    run = run_text("flights_ask_rows", TEMPLATED)
+    assert run.state == "success"
+    assert service.asked == [("GET", "/rows/flights_ask_rows?dag=flights_ask_rows", "")]
+    assert service.headers[0]["X-Dag"] == "flights_ask_rows"
+
+
+TEMPLATED = """
+from airflow.sdk import dag
+from shared.api_operator import RobustApiOperator
+
+@dag(schedule=None)
+def flights_ask_rows():
+    RobustApiOperator(
+        task_id="ask", conn_id="airflow_api", endpoint="/rows/{{ dag.dag_id }}",
+        payload={"dag": "{{ dag.dag_id }}"}, headers={"X-Dag": "{{ dag.dag_id }}"},
+    )
+
+flights_ask_rows()
+"""
