@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_ops.repository import DAGS
+from airflow_ops.repository import DAGS, PLUGINS
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -39,6 +39,7 @@ def _make_home() -> Path:
 [core]
 dags_folder = {DAGS}
 load_examples = False
+plugins_folder = {PLUGINS}
 executor = LocalExecutor
 [database]
 sql_alchemy_conn = sqlite:///{home}/airflow.db

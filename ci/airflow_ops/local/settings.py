@@ -10,7 +10,7 @@ from typing import Any
 from cryptography.fernet import Fernet
 
 from airflow_ops.console import fail
-from airflow_ops.repository import DAGS, STATE
+from airflow_ops.repository import DAGS, PLUGINS, STATE
 from airflow_ops.values import Values, load_values
 
 USER = "admin"
@@ -69,6 +69,8 @@ def overrides(port: int, state: Path = STATE) -> Config:
         "core": {
             # Tasks are processes here: there is no cluster to start pods in.
             "executor": "LocalExecutor",
+            # Where the image has the triggers is /opt/airflow.
+            "plugins_folder": str(PLUGINS),
             # One user, so no user database: its password is drawn once and kept in the state folder.
             "auth_manager": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
             "simple_auth_manager_users": f"{USER}:admin",

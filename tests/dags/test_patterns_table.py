@@ -1,0 +1,73 @@
+"""docs/patterns.md says what is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from airflow_ops.repository import DAGS, ROOT
+
+PAGE = ROOT / "docs/patterns.md"
+
+
+def rows() -> list[list[str]]:
+    """Pattern, module, name, DAG and test of each line of the table."""
+    table = PAGE.read_text().split("| Pattern |")[1].split("\n\n")[0]
+    return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+def wrong(row: list[str]) -> list[str]:
+    """What a line says that is not so."""
+    _, module, name, dag_id, test = row
+    dag, found = DAGS / dag_id.split("_")[0] / f"{dag_id}.py", []
+    missing = [str(path) for path in (ROOT / module, dag, ROOT / test) if not path.is_file()]
+    if missing:
+        return [f"{path} is not there" for path in missing]
+    if not re.search(rf"^(class|def) {name}\b", (ROOT / module).read_text(), re.MULTILINE):
+        found.append(f"{module} has no {name}")
+    if not re.search(rf"\b{name}\b", used_by(dag)):
+        found.append(f"{dag_id} does not use {name}")
+    if name not in (ROOT / test).read_text() and dag_id not in (ROOT / test).read_text():
+        found.append(f"{test} has neither {name} nor {dag_id}")
+    return found
+
+
+def used_by(dag: Path) -> str:
+    """The text of a DAG and of the modules of the library that it comes to."""
+    texts, waiting, seen = [], [dag], set()
+    while waiting:
+        text = waiting.pop().read_text()
+        texts.append(text)
+        names = set(re.findall(r"from shared\.(\w+) import", text))
+        for line in re.findall(r"from shared import ([\w, ]+)", text):
+            names |= {name.strip() for name in line.split(",")}
+        waiting += [DAGS / f"shared/{name}.py" for name in names - seen]
+        seen |= names
+    return "\n".join(texts)
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
+def test_every_line_names_what_is_there(row: list[str]) -> None:
+    assert wrong(row) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        (1, "dags/shared/none.py", "none.py is not there"),
+        (2, "nothing", "has no nothing"),
+        (3, "flights_publish_report", "flights_publish_report does not use load"),
+        (4, "tests/dags/none.py", "none.py is not there"),
+        (4, "tests/dags/shared/test_resources.py", "has neither load nor flights_ingest_daily"),
+    ],
+)
+def test_a_line_that_is_wrong_is_found(column: int, value: str, reason: str) -> None:
+    row = ["a", "dags/shared/warehouse.py", "load", "flights_ingest_daily", "tests/dags/flights/test_warehouse.py"]
+    assert wrong(row) == []
+    row[column] = value
+    assert any(reason in found for found in wrong(row))
+
+
+def test_every_dag_that_shows_a_pattern_is_in_the_table() -> None:
+    shown = {file.stem for file in DAGS.glob("*/*.py") if re.search(r'tags=\[[^]]*"pattern"', file.read_text())}
+    assert shown <= {row[3] for row in rows()}
