@@ -188,16 +188,17 @@ def test_the_dag_publishes_a_report_that_comes_later(
 ) -> None:
     report = storage / "reports/flights/2013-01/index.html"
     report.parent.mkdir(parents=True)
-    look = ObjectTrigger.probe
+    make = ObjectSensor.make_trigger
 
-    def probe(self: Any) -> Any:
-        """The worker looks and finds nothing; then the report is written, and the triggerer finds it."""
+    def make_quick(self: Any) -> Any:
+        """The worker looks and finds nothing; then the report is written, and the triggerer's copy finds it."""
         self.poke_interval, self.stable_seconds = QUICK, 0.0
-        found = look(self)
-        report.write_text("<html>" + "x" * 2000)
-        return found
+        trigger = make(self)
+        look = trigger.probe
+        trigger.probe = lambda: (look(), report.write_text("<html>" + "x" * 2000))[0]
+        return trigger
 
-    monkeypatch.setattr(ObjectTrigger, "probe", probe)
+    monkeypatch.setattr(ObjectSensor, "make_trigger", make_quick)
     run = run_dag("flights_publish_report", dt.datetime(2013, 1, 1, tzinfo=dt.UTC))
     assert run.state == "success"
     assert (storage / "published/flights/2013-01.html").read_text() == report.read_text()
