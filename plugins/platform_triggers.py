@@ -32,10 +32,11 @@ class _Polling(BaseTrigger):
             except Exception as error:
                 self.log.exception("Waiting ends with an error")
                 refused = isinstance(error, PermissionError)
-                yield TriggerEvent({"error": f"{type(error).__name__}: {error}", "refused": refused})
+                reason = f"{type(error).__name__}: {error}"
+                yield TriggerEvent({"error": reason, "refused": refused})  # type: ignore[no-untyped-call]
                 return
             if found is not None:
-                yield TriggerEvent({"found": found})
+                yield TriggerEvent({"found": found})  # type: ignore[no-untyped-call]
                 return
             await asyncio.sleep(self.poke_interval)
 
@@ -61,7 +62,7 @@ class ObjectTrigger(_Polling):
         max_age_seconds: float | None = None,
         poke_interval: float = 30.0,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.uri = uri
         self.min_bytes = min_bytes
         self.stable_seconds = stable_seconds
@@ -124,7 +125,7 @@ class RecordTrigger(_Polling):
     """
 
     def __init__(self, conn_id: str, sql: str, parameters: list[Any], poke_interval: float = 60.0) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.conn_id = conn_id
         self.sql = sql
         self.parameters = parameters

@@ -54,9 +54,9 @@ def read_pipeline(path: Path) -> dict[str, Any]:
     except (OSError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: cannot be read as YAML: {error}") from error
     checker = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
-    for error in sorted(checker.iter_errors(content), key=lambda found: list(map(str, found.absolute_path))):
-        key = ".".join(map(str, error.absolute_path)) or "the file"
-        raise ValueError(f"{path}: {key}: {error.message}; see {SCHEMA.name}.")
+    for fault in sorted(checker.iter_errors(content), key=lambda found: list(map(str, found.absolute_path))):
+        key = ".".join(map(str, fault.absolute_path)) or "the file"
+        raise ValueError(f"{path}: {key}: {fault.message}; see {SCHEMA.name}.")
     if not croniter.is_valid(content["schedule"]):
         raise ValueError(f"{path}: schedule: {content['schedule']!r} is no cron expression.")
     for use, size in content["sizes"].items():
@@ -104,7 +104,7 @@ def _add_tasks(origin: str, config: dict[str, Any]) -> None:
         return day_of(get_current_context()).isoformat()
 
     @task(pool=config["pool"], executor_config=resources(config["sizes"]["slice"]))
-    def write_slice(table: str, day: str) -> int:
+    def write_slice(table: str, day: Any) -> int:
         from shared.tenant_slices import write_slice
 
         return write_slice(table, origin, day)
