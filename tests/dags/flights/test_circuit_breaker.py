@@ -185,7 +185,15 @@ def test_of_workers_at_once_one_makes_the_trial(breaker: Any, clock: Clock) -> N
     open_it(breaker)
     clock.now += 300
 
+    together = FORK.Barrier(6)
+    swap = type(breaker)._swap
+
     def try_it(mine: Any) -> str:
+        def swap_together(*arguments: Any) -> bool:
+            together.wait(timeout=60)  # all have seen the circuit open before the first changes it
+            return swap(*arguments)
+
+        type(mine)._swap = swap_together
         try:
             return f"trial {mine.admit(warehouse_hook()).trial}"
         except AirflowFailException as refusal:
