@@ -143,11 +143,12 @@ def in_seconds(seconds: int) -> str:
     return format_datetime(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds), usegmt=True)
 
 
-@pytest.mark.parametrize(("header", "least", "most"), [("7", 7, 7), (in_seconds(40), 1, 40), (in_seconds(-9), 0, 0)])
+@pytest.mark.parametrize(("header", "least", "most"), [("7", 7, 7), (40, 1, 40), (-9, 0, 0)])
 def test_it_waits_as_long_as_it_is_asked_to(
-    service: Service, waits: list[float], header: str, least: float, most: float
+    service: Service, waits: list[float], header: str | int, least: float, most: float
 ) -> None:
-    service.answers = [(429, {"Retry-After": header}, ""), FINE]
+    asked = header if isinstance(header, str) else in_seconds(header)
+    service.answers = [(429, {"Retry-After": asked}, ""), FINE]
     assert call() == {"rows": [1]}
     assert least <= waits[0] <= most
 
