@@ -163,7 +163,8 @@ def _changes(environment: str, ref: str, colour: Colour | None, overlays: tuple[
     if not ref:
         cluster = live.Cluster()
         out.print(f"comparing with the cluster of context {cluster.context}", highlight=False)
-        deployed = [manifest for release in both for manifest in live.deployed(release)]
-        return compare(cluster.existing(after, deployed), [m for m in after if not live.is_hook(m)])
+        stored = [live.as_stored(manifest) for manifest in after if not live.is_hook(manifest)]
+        deployed = [live.as_stored(manifest) for release in both for manifest in live.deployed(release)]
+        return compare(cluster.existing(stored, deployed), stored)
     with checkout(ref) as root:
         return compare(render_environment(environment, colour, overlays, root), after)
