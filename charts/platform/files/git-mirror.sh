@@ -29,6 +29,7 @@ publish_all() {
 }
 
 # Used by git, with the action as its argument; the password is in no argument and no variable of this process.
+# shellcheck disable=SC2016  # git expands it, not this shell
 helper='!f() { if [ "$1" = get ] && [ -e C/password ]; then echo "username=$(cat C/username)"; echo "password=$(cat C/password)"; fi; }; f'
 
 fetch() {
