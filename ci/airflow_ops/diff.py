@@ -156,15 +156,16 @@ def diff(
 
 
 def _changes(environment: str, ref: str, colour: Colour | None, overlays: tuple[str, ...]) -> list[Change]:
-    # One colour for both sides: an environment whose active colour moved would otherwise differ in every name.
-    both = releases(environment, colour, overlays)
-    colour = Colour(both[1].name.removeprefix("airflow-"))
     after = render_environment(environment, colour, overlays)
     if not ref:
         cluster = live.Cluster()
         out.print(f"comparing with the cluster of context {cluster.context}", highlight=False)
         stored = [live.as_stored(manifest) for manifest in after if not live.is_hook(manifest)]
-        deployed = [live.as_stored(manifest) for release in both for manifest in live.deployed(release)]
+        deployed = [
+            live.as_stored(manifest)
+            for release in releases(environment, colour, overlays)
+            for manifest in live.deployed(release)
+        ]
         return compare(cluster.existing(stored, deployed), stored)
     with checkout(ref) as root:
         return compare(render_environment(environment, colour, overlays, root), after)

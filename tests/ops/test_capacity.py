@@ -8,6 +8,8 @@ import pytest
 from conftest import Checkout
 
 from airflow_ops import scheduling
+from airflow_ops.capacity import Environment
+from airflow_ops.manifests import Manifest
 from airflow_ops.scheduling import LimitRange, NodeShape
 
 GI = 1024**3
@@ -248,7 +250,26 @@ def test_a_node_is_too_small() -> None:
 
 def test_the_tightest_of_several_quotas_holds() -> None:
     quotas = [
-        {"metadata": {"name": "a"}, "spec": {"hard": {"cpu": "4", "services": "3"}}},
-        {"metadata": {"name": "b"}, "spec": {"hard": {"requests.cpu": "3", "count/pods": 9, "limits.memory": "1Gi"}}},
+        {"metadata": {"name": "a"}, "spec": {"hard": {"cpu": "3", "limits.memory": "2Gi", "services": "3"}}},
+        {"metadata": {"name": "b"}, "spec": {"hard": {"requests.cpu": "4", "count/pods": 9, "limits.memory": "1Gi"}}},
     ]
     assert scheduling.read_quota(quotas) == {"requests.cpu": 3, "pods": 9, "limits.memory": GI}
+
+
+def test_an_autoscaler_counts_at_its_most_and_jobs_at_their_parallelism() -> None:
+    template = {"template": {"metadata": {}, "spec": {"containers": [container({"cpu": "1"})]}}}
+    scaled = {"scaleTargetRef": {"kind": "Deployment", "name": "scaled"}, "minReplicas": 2, "maxReplicas": 5}
+    objects = [
+        ("ConfigMap", "config", {"data": {"airflow.cfg": "[core]\nexecutor = KubernetesExecutor\n"}}),
+        ("Deployment", "scaled", {"spec": template}),
+        ("HorizontalPodAutoscaler", "scaled", {"spec": scaled}),
+        ("StatefulSet", "three", {"spec": template | {"replicas": 3}}),
+        ("CronJob", "nightly", {"spec": {"jobTemplate": {"spec": template}}}),
+        ("Job", "twofold", {"spec": template | {"parallelism": 2}}),
+    ]
+    manifests = [
+        Manifest("airflow-blue", "airflow-dev", {"kind": kind, "metadata": {"name": name}, **rest})
+        for kind, name, rest in objects
+    ]
+    counts = {pod.manifest.name: count for pod, count in Environment(manifests, {}).components()}
+    assert counts == {"scaled": 5, "three": 3, "nightly": 1, "twofold": 2}
