@@ -1,6 +1,8 @@
 """The Git mirror's loop, with real repositories: what a run is pinned to must stay to be had."""
 
+import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -48,6 +50,18 @@ def origin(tmp_path: Path) -> Path:
     return folder
 
 
+def asleep(process: subprocess.Popen[bytes]) -> bool:
+    """Whether the mirror's round is over."""
+    command = ["ps", "--ppid", str(process.pid), "-o", "comm="]
+    return "sleep" in subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a mirror with what it has started, which is all in a session of its own."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 Start = Callable[..., subprocess.Popen[bytes]]
 
 
@@ -58,13 +72,14 @@ def start(tmp_path: Path, origin: Path) -> Iterator[Start]:
 
     def run(interval: int = 1, replicas: int = 1) -> subprocess.Popen[bytes]:
         command = ["bash", str(SCRIPT), str(tmp_path / "mirror.git"), str(origin), str(interval), str(replicas)]
-        running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        running.append(subprocess.Popen(command, **quiet, start_new_session=True))
         return running[-1]
 
     yield run
     for process in running:
-        process.kill()
-        process.wait()
+        if process.poll() is None:
+            end(process)
 
 
 @pytest.fixture
@@ -128,19 +143,12 @@ def test_of_several_replicas_none_moves_a_branch_in_the_round_that_brings_it(
     first = git(origin, "rev-parse", "main")
     replica = start(interval=once, replicas=2)
     eventually(lambda: tip(mirror, "refs/heads/main") == first)
-    replica.kill()
+    end(replica)
     pushed = commit(origin, "second")
     replica = start(interval=once, replicas=2)
     eventually(lambda: tip(mirror, "refs/tags/incoming/heads/main") == pushed)
-    eventually(
-        lambda: (
-            "sleep"
-            in subprocess.run(
-                ["ps", "--ppid", str(replica.pid), "-o", "comm="], capture_output=True, text=True, check=False
-            ).stdout
-        )
-    )
+    eventually(lambda: asleep(replica))
     assert tip(mirror, "refs/heads/main") == first
-    replica.kill()
+    end(replica)
     start(interval=once, replicas=2)
     eventually(lambda: tip(mirror, "refs/heads/main") == pushed)
