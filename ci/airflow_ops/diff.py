@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from airflow_ops import deps, live, tools
-from airflow_ops.console import ProblemError, fail, out
+from airflow_ops.console import ProblemError, fail, out, progress
 from airflow_ops.manifests import Colour, Manifest, Object, dump, releases, render_environment
 from airflow_ops.repository import ROOT
 
@@ -146,7 +146,9 @@ def diff(
     try:
         if bool(ref) == with_live:
             raise fail("what to compare with is not clear.", "Give either --ref or --live.")
-        changes = _changes(environment, ref, colour, overlays)
+        with progress() as bar:
+            bar.add_task("comparing", total=None)
+            changes = _changes(environment, ref, colour, overlays)
     except ProblemError as problem:
         problem.exit_code = 2
         raise

@@ -44,10 +44,6 @@ class TestCommand:
         assert report["sizes"]["default"]["tasks"] == 1, "a task that names no size is of the default one"
         assert report["sizes"]["large"]["nodes"] == ["ordinary"]
 
-        table = checkout.run("capacity", "dev")
-        assert table.returncode == 0
-        assert "at once: 8 workers (parallelism 4 x 2 schedulers); pools: default_pool 128, warehouse 2" in table.stdout
-
     def test_everything_that_can_never_be_scheduled(self, checkout: Checkout) -> None:
         """One run for all of it: an error must not hide another."""
         quota = {"requests.cpu": "3", "requests.memory": "100Gi", "limits.ephemeral-storage": "9Gi"}
@@ -100,21 +96,18 @@ class TestCommand:
 
     def test_what_cannot_run_all_at_once_is_a_warning(self, checkout: Checkout) -> None:
         checkout.set("base.yaml", {"airflow": {"parallelism": 32}, "platform": {"nodeShapes": []}})
+        hard = {"requests.cpu": "6", "pods": "3"}
+        checkout.add_objects(
+            {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "all"}, "spec": {"hard": hard}}
+        )
         answer = checkout.run("capacity", "dev")
         assert answer.returncode == 0
-        assert "warning parallelism lets 64 workers run, the quota 18 of size default" in answer.stdout
-        assert "warning platform.nodeShapes is empty" in answer.stdout
-
-        tight = {
-            "apiVersion": "v1",
-            "kind": "ResourceQuota",
-            "metadata": {"name": "all"},
-            "spec": {"hard": {"pods": "3"}},
-        }
-        checkout.add_objects(tight)
-        answer = checkout.run("capacity", "dev")
-        assert answer.returncode == 0
+        assert (
+            "at once: 64 workers (parallelism 32 x 2 schedulers); pools: default_pool 128, warehouse 2" in answer.stdout
+        )
+        assert "warning parallelism lets 64 workers run, the quota 1 of size default" in answer.stdout
         assert "warning an upgrade runs both colours, 4 pods in all; the quota is 3" in answer.stdout
+        assert "warning platform.nodeShapes is empty" in answer.stdout
 
     def test_tasks_of_another_executor_make_no_pods(self, checkout: Checkout) -> None:
         checkout.set("base.yaml", {"airflow": {"executor": "LocalExecutor,KubernetesExecutor"}})
