@@ -126,7 +126,7 @@ def _print(changes: list[Change]) -> None:
     for change in changes:
         out.print(f"[bold]{change.word} {change.identity}[/]", highlight=False)
         for line in change.lines():
-            out.print(line, style=colours.get(line[0]) if line else None, markup=False, highlight=False)
+            out.print(line, style=colours.get(line[:1]), markup=False, highlight=False, soft_wrap=True)
     counts = ", ".join(f"{sum(c.word == word for c in changes)} {word}" for word in ("changed", "added", "removed"))
     out.print(counts, highlight=False)
 
