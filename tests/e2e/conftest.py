@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,13 +16,13 @@ from airflow_client.client import (
     DAGPatchBody,
     DagRunApi,
     TaskInstanceApi,
-    TriggerDAGRunPostBody,
     XComApi,
 )
 from airflow_client.client.exceptions import NotFoundException
 from kubernetes import watch
 from pytest_helm_charts.clusters import Cluster as HelmChartsCluster
 
+from airflow_ops import airflow_api
 from airflow_ops.dag_repository import push_arguments
 from airflow_ops.kube import Cluster, connect
 from airflow_ops.repository import ROOT
@@ -78,8 +77,7 @@ class Airflow:
         DAGApi(self.client).patch_dag(dag_id, DAGPatchBody(is_paused=False))
 
     def trigger(self, dag_id: str) -> str:
-        body = TriggerDAGRunPostBody(logical_date=datetime.now(UTC))
-        return DagRunApi(self.client).trigger_dag_run(dag_id, body).dag_run_id
+        return airflow_api.trigger(self.client, dag_id)
 
     def state(self, dag_id: str, run_id: str) -> str:
         return DagRunApi(self.client).get_dag_run(dag_id, run_id).state.value
