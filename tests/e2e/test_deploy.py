@@ -4,7 +4,7 @@ import subprocess
 from typing import Any
 
 import pytest
-from conftest import ops
+from live_environment import ops
 
 from airflow_ops import preflight
 from airflow_ops.console import ProblemError

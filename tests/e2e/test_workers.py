@@ -8,8 +8,8 @@ import pytest
 import yaml
 from airflow_client.client import PoolApi, PoolBody, PoolPatchBody
 from airflow_client.client.exceptions import ApiException
-from conftest import Airflow, DagRepository, WorkerPods, wait_for
 from kubernetes.utils.quantity import parse_quantity
+from live_environment import Airflow, DagRepository, WorkerPods, wait_for
 
 from airflow_ops.kube import Cluster
 from airflow_ops.repository import DAGS

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from conftest import Checkout
+from small_checkout import Checkout
 
 from airflow_ops import scheduling
 from airflow_ops.capacity import Environment

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from conftest import Checkout
+from small_checkout import Checkout
 
 from airflow_ops import live
 from airflow_ops.manifests import Manifest
