@@ -78,4 +78,4 @@ smoke: ## run the canary on an environment: make smoke ENV=dev
 
 .PHONY: e2e
 e2e: ## tests on the cluster of KUBECONFIG, where ENV=dev is deployed
-	@$(ENVIRONMENT) && .venv/bin/pytest tests/e2e --cluster-type existing --kube-config "$$KUBECONFIG" $(ARGS)
+	@$(ENVIRONMENT) && .venv/bin/pytest tests/e2e --cluster-type existing --kubeconfig "$${KUBECONFIG:-$$HOME/.kube/config}" $(ARGS)
