@@ -23,6 +23,8 @@ PROBE_SECONDS = 300
 """A node pulls an image of 1.5 GB in 1 to 3 minutes; a probe that has not started by then tells why."""
 
 SCRATCH = "/tmp"  # noqa: S108 an emptyDir of the probe pod
+SAID = "preflight: "
+"""What the probe's own lines begin with; the rest is what libraries warn of."""
 PROBE_SCRIPT = """
 import importlib, os, sys
 broken = []
@@ -40,7 +42,8 @@ if url:
         sqlalchemy.create_engine(url, connect_args={"connect_timeout": 10}).connect().close()
     except Exception as error:
         broken.append(f"metadata database: {error.__cause__ or error}".strip())
-print("\\n".join(broken) or "ok")
+for line in broken:
+    print("preflight: " + " ".join(line.split()))
 sys.exit(bool(broken))
 """
 
@@ -198,7 +201,8 @@ def probe_image(cluster: Cluster, values: Values) -> None:
             return
         log = ""
         if pod.status.phase == "Failed":
-            log = cluster.core.read_namespaced_pod_log(PROBE, cluster.namespace).strip()
+            lines = cluster.log(PROBE).splitlines()
+            log = "\n".join(line.removeprefix(SAID) for line in lines if line.startswith(SAID)) or "\n".join(lines)
         raise fail(
             f"the image {_image(values)} is not fit:\n" + (log or "\n".join(pod_evidence(cluster, pod))),
             "Mend the image or the database that the lines above name; nothing was changed.",
