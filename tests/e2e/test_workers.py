@@ -24,11 +24,11 @@ def gate(airflow: Airflow) -> None:
     """Close the pool in which the second task of a run waits."""
     with contextlib.suppress(ApiException):  # there from an earlier run of the tests
         PoolApi(airflow.client).post_pool(PoolBody(name="e2e_gate", slots=0))
-    PoolApi(airflow.client).patch_pool("e2e_gate", PoolPatchBody(slots=0, include_deferred=False))
+    PoolApi(airflow.client).patch_pool("e2e_gate", PoolPatchBody(pool="e2e_gate", slots=0, include_deferred=False))
 
 
 def open_gate(airflow: Airflow) -> None:
-    PoolApi(airflow.client).patch_pool("e2e_gate", PoolPatchBody(slots=1, include_deferred=False))
+    PoolApi(airflow.client).patch_pool("e2e_gate", PoolPatchBody(pool="e2e_gate", slots=1, include_deferred=False))
 
 
 @pytest.mark.usefixtures("gate")
