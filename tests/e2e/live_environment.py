@@ -1,5 +1,6 @@
 """The dev environment on a cluster, as its users reach it."""
 
+import contextlib
 import subprocess
 import threading
 import time
@@ -18,6 +19,7 @@ from airflow_client.client import (
 )
 from airflow_client.client.exceptions import NotFoundException
 from kubernetes import watch
+from kubernetes.client.exceptions import ApiException
 
 from airflow_ops import airflow_api
 from airflow_ops.dag_repository import push_arguments
@@ -76,7 +78,7 @@ class Airflow:
         return state.value if state else ""
 
     def result(self, dag_id: str, run_id: str, task_id: str) -> Any:
-        answer = XComApi(self.client).get_xcom_entry(dag_id, run_id, task_id, "return_value", deserialize=True)
+        answer = XComApi(self.client).get_xcom_entry(dag_id, task_id, run_id, "return_value", deserialize=True)
         return getattr(answer, "actual_instance", answer).value
 
 
@@ -115,14 +117,17 @@ class WorkerPods:
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def follow(self, cluster: Cluster) -> None:
-        stream = watch.Watch()
+        """Watch until `stopped`; a watch that the API server ends is begun anew."""
         while not self.stopped.is_set():
-            listing = cluster.core.list_namespaced_pod
-            for event in stream.stream(
-                listing, cluster.namespace, label_selector="kubernetes_executor=True", timeout_seconds=5
-            ):
-                if event["type"] != "DELETED":
-                    self.seen[event["object"].metadata.name] = event["object"]
+            with contextlib.suppress(ApiException):
+                self._follow_once(cluster)
+
+    def _follow_once(self, cluster: Cluster) -> None:
+        listing, selector = cluster.core.list_namespaced_pod, "kubernetes_executor=True"
+        events = watch.Watch().stream(listing, cluster.namespace, label_selector=selector, timeout_seconds=5)
+        for event in events:
+            if event["type"] != "DELETED":
+                self.seen[event["object"].metadata.name] = event["object"]
 
     def of_task(self, task_id: str) -> list[Any]:
         return [pod for pod in self.seen.values() if pod.metadata.annotations.get("task_id") == task_id]
