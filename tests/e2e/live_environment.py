@@ -57,6 +57,11 @@ class Airflow:
         except NotFoundException:
             return None
 
+    def serves(self, dag_id: str, commit: str) -> bool:
+        """Whether new runs of a DAG start from `commit`."""
+        found = self.dag(dag_id)
+        return bool(found and not found.is_stale and found.bundle_version == commit)
+
     def unpause(self, dag_id: str) -> None:
         DAGApi(self.client).patch_dag(dag_id, DAGPatchBody(is_paused=False))
 
