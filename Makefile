@@ -82,4 +82,4 @@ alerts: ## do the alerts fire where they should: promtool's checks and tests
 
 .PHONY: e2e
 e2e: ## tests on the cluster of KUBECONFIG, where ENV=dev is deployed
-	@$(ENVIRONMENT) && .venv/bin/pytest tests/e2e --cluster-type existing --kube-config "$$KUBECONFIG" $(ARGS)
+	@$(ENVIRONMENT) && .venv/bin/pytest tests/e2e --cluster-type existing --kubeconfig "$${KUBECONFIG:-$$HOME/.kube/config}" $(ARGS)

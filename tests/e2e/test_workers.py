@@ -8,8 +8,8 @@ import pytest
 import yaml
 from airflow_client.client import PoolApi, PoolBody, PoolPatchBody
 from airflow_client.client.exceptions import ApiException
-from conftest import Airflow, DagRepository, WorkerPods, wait_for
 from kubernetes.utils.quantity import parse_quantity
+from live_environment import Airflow, DagRepository, WorkerPods, wait_for
 
 from airflow_ops.kube import Cluster
 from airflow_ops.repository import DAGS
@@ -24,11 +24,11 @@ def gate(airflow: Airflow) -> None:
     """Close the pool in which the second task of a run waits."""
     with contextlib.suppress(ApiException):  # there from an earlier run of the tests
         PoolApi(airflow.client).post_pool(PoolBody(name="e2e_gate", slots=0))
-    PoolApi(airflow.client).patch_pool("e2e_gate", PoolPatchBody(slots=0, pool="e2e_gate"))
+    PoolApi(airflow.client).patch_pool("e2e_gate", PoolPatchBody(slots=0, include_deferred=False))
 
 
 def open_gate(airflow: Airflow) -> None:
-    PoolApi(airflow.client).patch_pool("e2e_gate", PoolPatchBody(slots=1, pool="e2e_gate"))
+    PoolApi(airflow.client).patch_pool("e2e_gate", PoolPatchBody(slots=1, include_deferred=False))
 
 
 @pytest.mark.usefixtures("gate")
