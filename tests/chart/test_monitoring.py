@@ -1,6 +1,5 @@
 """What the operator gets: the rules for one environment, with its own thresholds, and the metrics of both colours."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -10,36 +9,21 @@ from typing import Any
 
 import pytest
 import yaml
+from chart_rendering import HelmOutput, Render
 
-REPOSITORY = Path(__file__).parents[2]
-RULES = REPOSITORY / "charts/platform/files/rules"
+from airflow_ops.repository import CHARTS, VALUES
 
-pytestmark = pytest.mark.skipif(shutil.which("helm") is None, reason="helm is not on PATH")
-
-
-def helm(chart: str, release: str, environment: str, tmp_path: Path, **values: Any) -> subprocess.CompletedProcess[str]:
-    """`helm template` of an environment with more values laid over."""
-    over = tmp_path / "values.yaml"
-    over.write_text(json.dumps(values))
-    files = [REPOSITORY / f"values/{name}.yaml" for name in ("base", environment)]
-    arguments = [argument for file in (*files, over) for argument in ("-f", str(file))]
-    return subprocess.run(
-        ["helm", "template", release, str(REPOSITORY / "charts" / chart), "-n", f"airflow-{environment}", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+RULES = CHARTS / "platform/files/rules"
 
 
-def objects(answer: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
-    assert answer.returncode == 0, answer.stderr
-    return [one for one in yaml.safe_load_all(answer.stdout) if one]
+def platform(render: Render, environment: str = "staging", **monitoring: Any) -> list[dict[str, Any]]:
+    """The shared release of an environment, with these settings of platform.monitoring."""
+    return objects(render("airflow-platform", {"platform": {"monitoring": monitoring}}, environment))
 
 
-def platform(tmp_path: Path, environment: str = "staging", **monitoring: Any) -> list[dict[str, Any]]:
-    over = {"platform": {"monitoring": monitoring}}
-    return objects(helm("platform", "airflow-platform", environment, tmp_path, **over))
+def objects(output: HelmOutput) -> list[dict[str, Any]]:
+    assert output.code == 0, output.error
+    return output.objects
 
 
 def rules(manifests: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -56,17 +40,15 @@ def written() -> dict[str, dict[str, Any]]:
     return {rule["alert"]: rule for rule in every if "alert" in rule}
 
 
-def test_development_asks_for_no_operator(tmp_path: Path) -> None:
-    assert not [one for one in platform(tmp_path, "dev") if one["apiVersion"].startswith("monitoring.coreos.com")]
+def test_development_asks_for_no_operator(render: Render) -> None:
+    assert not [one for one in platform(render, "dev") if one["apiVersion"].startswith("monitoring.coreos.com")]
 
 
 @pytest.mark.parametrize("environment", ["staging", "prod"])
-def test_an_environment_gets_every_rule_for_its_own_namespace(environment: str, tmp_path: Path) -> None:
-    manifests = [one for one in platform(tmp_path, environment) if one["kind"] == "PrometheusRule"]
+def test_an_environment_gets_every_rule_for_its_own_namespace(environment: str, render: Render) -> None:
+    manifests = [one for one in platform(render, environment) if one["kind"] == "PrometheusRule"]
     assert {one["metadata"]["name"] for one in manifests} == {f"airflow-{path.stem}" for path in RULES.glob("*.yaml")}
-    selects = yaml.safe_load((REPOSITORY / f"values/{environment}.yaml").read_text())["platform"]["monitoring"][
-        "labels"
-    ]
+    selects = yaml.safe_load((VALUES / f"{environment}.yaml").read_text())["platform"]["monitoring"]["labels"]
     for one in manifests:
         assert selects.items() <= one["metadata"]["labels"].items()
         plain = (RULES / f"{one['metadata']['name'].removeprefix('airflow-')}.yaml").read_text()
@@ -79,8 +61,8 @@ def test_an_environment_gets_every_rule_for_its_own_namespace(environment: str, 
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on PATH")
-def test_prometheus_reads_what_an_environment_gets(tmp_path: Path) -> None:
-    for one in platform(tmp_path, alerts={"AirflowQueueDeep": {"threshold": 250, "for": "1h"}}):
+def test_prometheus_reads_what_an_environment_gets(render: Render, tmp_path: Path) -> None:
+    for one in platform(render, alerts={"AirflowQueueDeep": {"threshold": 250, "for": "1h"}}):
         if one["kind"] == "PrometheusRule":
             file = tmp_path / f"{one['metadata']['name']}.yaml"
             file.write_text(yaml.safe_dump(one["spec"]))
@@ -90,14 +72,14 @@ def test_prometheus_reads_what_an_environment_gets(tmp_path: Path) -> None:
             assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
-def test_an_environment_changes_single_alerts(tmp_path: Path) -> None:
-    before = rules(platform(tmp_path))
+def test_an_environment_changes_single_alerts(render: Render) -> None:
+    before = rules(platform(render))
     changes: Mapping[str, dict[str, Any]] = {
         "AirflowQueueDeep": {"threshold": 250.5, "for": "1h", "severity": "page"},
         "AirflowErrorBudgetBurnsFast": {"threshold": 6},
         "AirflowStatsdDown": {"enabled": False},
     }
-    after = rules(platform(tmp_path, alerts=changes))
+    after = rules(platform(render, alerts=changes))
     assert before.keys() - after.keys() == {"AirflowStatsdDown"}
     queue = after["AirflowQueueDeep"]
     assert queue["expr"].endswith(" > 250.5")
@@ -108,9 +90,9 @@ def test_an_environment_changes_single_alerts(tmp_path: Path) -> None:
         assert after[alert] == before[alert]
 
 
-def test_every_threshold_can_be_changed(tmp_path: Path) -> None:
+def test_every_threshold_can_be_changed(render: Render) -> None:
     having = [alert for alert, rule in written().items() if "threshold" in rule["annotations"]]
-    after = rules(platform(tmp_path, alerts={alert: {"threshold": 123.25} for alert in having}))
+    after = rules(platform(render, alerts={alert: {"threshold": 123.25} for alert in having}))
     for alert in having:
         old = written()[alert]["annotations"]["threshold"]
         assert re.search(r"[<>] 123\.25(\s|$)", after[alert]["expr"]), alert
@@ -130,25 +112,17 @@ def test_every_threshold_can_be_changed(tmp_path: Path) -> None:
         ({"AirflowQueueDeep": {"severity": "critical"}}, "alerts/AirflowQueueDeep/severity"),
     ],
 )
-def test_a_wrong_change_is_an_error_that_names_it(alerts: dict[str, Any], message: str, tmp_path: Path) -> None:
-    over = {"platform": {"monitoring": {"alerts": alerts}}}
-    answer = helm("platform", "airflow-platform", "staging", tmp_path, **over)
-    assert answer.returncode != 0
-    assert message in answer.stderr
+def test_a_wrong_change_is_an_error_that_names_it(alerts: dict[str, Any], message: str, render: Render) -> None:
+    output = render("airflow-platform", {"platform": {"monitoring": {"alerts": alerts}}}, "staging")
+    assert output.code != 0
+    assert message in output.error
 
 
-@pytest.fixture
-def official() -> None:
-    if not list((REPOSITORY / "charts/airflow/charts").glob("airflow-*.tgz")):
-        pytest.skip("the official chart is not in charts/airflow/charts: run `airflow-ops deps`")
-
-
-@pytest.mark.usefixtures("official")
 @pytest.mark.parametrize("colour", ["blue", "green"])
-def test_the_monitor_finds_the_exporter_of_a_colour(colour: str, tmp_path: Path) -> None:
-    monitor = next(one for one in platform(tmp_path) if one["kind"] == "ServiceMonitor")["spec"]
+def test_the_monitor_finds_the_exporter_of_a_colour(colour: str, render: Render) -> None:
+    monitor = next(one for one in platform(render) if one["kind"] == "ServiceMonitor")["spec"]
     found = []
-    for one in objects(helm("airflow", f"airflow-{colour}", "staging", tmp_path)):
+    for one in objects(render(f"airflow-{colour}", environment="staging")):
         labels = one["metadata"].get("labels") or {}
         selected = monitor["selector"]["matchLabels"].items() <= labels.items() and all(
             labels.get(item["key"]) in item["values"] for item in monitor["selector"]["matchExpressions"]
@@ -162,12 +136,11 @@ def test_the_monitor_finds_the_exporter_of_a_colour(colour: str, tmp_path: Path)
     assert [ports[endpoint["port"]] for endpoint in monitor["endpoints"]] == [9102]
 
 
-@pytest.mark.usefixtures("official")
-def test_a_changed_mapping_reaches_the_exporter_and_replaces_its_pod(tmp_path: Path) -> None:
+def test_a_changed_mapping_reaches_the_exporter_and_replaces_its_pod(render: Render) -> None:
     def rendered(**values: Any) -> tuple[Any, Any]:
         manifests = {
             one["kind"]: one
-            for one in objects(helm("airflow", "airflow-blue", "staging", tmp_path, **values))
+            for one in objects(render("airflow-blue", values, "staging"))
             if one["metadata"]["name"] == "airflow-blue-statsd"
         }
         return (
@@ -175,7 +148,7 @@ def test_a_changed_mapping_reaches_the_exporter_and_replaces_its_pod(tmp_path: P
             manifests["Deployment"]["spec"]["template"]["metadata"]["annotations"],
         )
 
-    statsd = yaml.safe_load((REPOSITORY / "values/base.yaml").read_text())["airflow"]["statsd"]
+    statsd = yaml.safe_load((VALUES / "base.yaml").read_text())["airflow"]["statsd"]
     mapping, annotations = rendered()
     assert mapping == {"mappings": statsd["overrideMappings"], "defaults": {"ttl": statsd["cache"]["ttl"]}}
     changed, others = rendered(airflow={"statsd": {"overrideMappings": statsd["overrideMappings"][1:]}})
