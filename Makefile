@@ -76,6 +76,10 @@ deploy: ## bring an environment to what values/ say: make deploy ENV=dev
 smoke: ## run the canary on an environment: make smoke ENV=dev
 	@$(OPS) smoke $(ENV) $(ARGS)
 
+.PHONY: alerts
+alerts: ## do the alerts fire where they should: promtool's checks and tests
+	@$(ENVIRONMENT) && .venv/bin/pytest -p no:helm-charts tests/alerts $(ARGS)
+
 .PHONY: e2e
 e2e: ## tests on the cluster of KUBECONFIG, where ENV=dev is deployed
-	@$(ENVIRONMENT) && .venv/bin/pytest tests/e2e --cluster-type existing --kube-config "$$KUBECONFIG" $(ARGS)
+	@$(ENVIRONMENT) && .venv/bin/pytest tests/e2e --cluster-type existing --kubeconfig "$${KUBECONFIG:-$$HOME/.kube/config}" $(ARGS)

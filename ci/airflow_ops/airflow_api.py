@@ -1,10 +1,14 @@
 """Airflow's public REST API through its official client."""
 
+import contextlib
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-from airflow_client.client import ApiClient, Configuration
+from airflow_client.client import ApiClient, Configuration, DagRunApi, TriggerDAGRunPostBody
+from airflow_client.client.exceptions import ConflictException
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+from urllib3 import Retry
 
 from airflow_ops.console import fail
 
@@ -31,7 +35,26 @@ def api_client(url: str, user: str, password: str) -> ApiClient:
         ProblemError: The login is refused.
         httpx.HTTPError: The server does not answer within 30 s, or with an error.
     """
-    return ApiClient(Configuration(host=url, access_token=_token(url, user, password)))
+    settings = Configuration(host=url, access_token=_token(url, user, password))
+    # A busy server answers 5xx for a moment; whoever creates something names it, so that a second try finds it.
+    settings.retries = Retry(
+        total=6, backoff_factor=0.5, status_forcelist=[500, 502, 503, 504], allowed_methods=None, raise_on_status=False
+    )
+    return ApiClient(settings)
+
+
+def trigger(client: ApiClient, dag_id: str, note: str | None = None) -> str:
+    """Start a run of a DAG now, once however often the request has to be sent.
+
+    Returns:
+        The run's id.
+    """
+    now = datetime.now(UTC)
+    run_id = f"manual__{now.isoformat()}"
+    body = TriggerDAGRunPostBody(dag_run_id=run_id, logical_date=now, note=note)
+    with contextlib.suppress(ConflictException):
+        DagRunApi(client).trigger_dag_run(dag_id, body)
+    return run_id
 
 
 def health(url: str, timeout: float = 5) -> dict[str, Any]:

@@ -22,6 +22,7 @@ VERBS = {
     "cluster-down": "cluster:cluster_down",
     "deploy": "deploy:deploy",
     "smoke": "smoke:smoke",
+    "alerts": "alerts:alerts",
 }
 """Verb to the function that does it, MODULE:FUNCTION in this package, in the order of --help."""
 

@@ -1,7 +1,9 @@
 """`cluster-up` and `cluster-down`: a cluster on this machine, ready for `deploy dev`."""
 
 import os
+import shutil
 import subprocess
+import tempfile
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +13,7 @@ import typer
 
 from airflow_ops import tools
 from airflow_ops.console import err, fail, out
-from airflow_ops.repository import ROOT
+from airflow_ops.repository import PLUGINS, ROOT
 from airflow_ops.values import Values, installed_values
 
 KIND_CONFIG = ROOT / "k8s/kind/cluster.yaml"
@@ -93,15 +95,24 @@ def _lab_up(values: Values) -> None:
     _run([str(_lab("lab")), "up"])
     image = image_name(values)
     archive = _lab_home() / "images" / f"{image.replace('/', '_').replace(':', '_')}.tar"
-    mark = archive.with_suffix(".lock-digest")
-    digest = sha256(LOCK.read_bytes()).hexdigest()
+    mark = archive.with_suffix(".digest")
+    digest = _image_digest()
     if not archive.exists() or not mark.exists() or mark.read_text() != digest:
         version = values["global"]["airflowVersion"]
-        _run([str(_lab("images")), "airflow", version, image, str(LOCK)])
+        with tempfile.TemporaryDirectory() as overlay:
+            shutil.copytree(PLUGINS, Path(overlay) / "opt/airflow/plugins", ignore=shutil.ignore_patterns("__pycache__"))
+            Path(overlay).chmod(0o755)
+            _run([str(_lab("images")), "airflow", version, image, str(LOCK), overlay])
         mark.write_text(digest)
     _run([str(_lab("lab")), "load", str(archive)])
     out.print('the cluster is up: eval "$(../shared/lab/lab env)" points kubectl and helm at it.', highlight=False)
     out.print("Next: make deploy ENV=dev")
+
+
+def _image_digest() -> str:
+    """Of all that the image is made from beside the official one."""
+    files = [LOCK, *sorted(PLUGINS.glob("*.py"))]
+    return sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _lab_home() -> Path:

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from airflow_ops import deps, live, tools
-from airflow_ops.console import ProblemError, fail, out
+from airflow_ops.console import ProblemError, fail, out, progress
 from airflow_ops.manifests import Colour, Manifest, Object, dump, releases, render_environment
 from airflow_ops.repository import ROOT
 
@@ -126,7 +126,7 @@ def _print(changes: list[Change]) -> None:
     for change in changes:
         out.print(f"[bold]{change.word} {change.identity}[/]", highlight=False)
         for line in change.lines():
-            out.print(line, style=colours.get(line[0]) if line else None, markup=False, highlight=False)
+            out.print(line, style=colours.get(line[:1]), markup=False, highlight=False, soft_wrap=True)
     counts = ", ".join(f"{sum(c.word == word for c in changes)} {word}" for word in ("changed", "added", "removed"))
     out.print(counts, highlight=False)
 
@@ -146,7 +146,9 @@ def diff(
     try:
         if bool(ref) == with_live:
             raise fail("what to compare with is not clear.", "Give either --ref or --live.")
-        changes = _changes(environment, ref, colour, overlays)
+        with progress() as bar:
+            bar.add_task("comparing", total=None)
+            changes = _changes(environment, ref, colour, overlays)
     except ProblemError as problem:
         problem.exit_code = 2
         raise
@@ -156,14 +158,16 @@ def diff(
 
 
 def _changes(environment: str, ref: str, colour: Colour | None, overlays: tuple[str, ...]) -> list[Change]:
-    # One colour for both sides: an environment whose active colour moved would otherwise differ in every name.
-    both = releases(environment, colour, overlays)
-    colour = Colour(both[1].name.removeprefix("airflow-"))
     after = render_environment(environment, colour, overlays)
     if not ref:
         cluster = live.Cluster()
         out.print(f"comparing with the cluster of context {cluster.context}", highlight=False)
-        deployed = [manifest for release in both for manifest in live.deployed(release)]
-        return compare(cluster.existing(after, deployed), [m for m in after if not live.is_hook(m)])
+        stored = [live.as_stored(manifest) for manifest in after if not live.is_hook(manifest)]
+        deployed = [
+            live.as_stored(manifest)
+            for release in releases(environment, colour, overlays)
+            for manifest in live.deployed(release)
+        ]
+        return compare(cluster.existing(stored, deployed), stored)
     with checkout(ref) as root:
         return compare(render_environment(environment, colour, overlays, root), after)

@@ -50,9 +50,7 @@ def pod_evidence(cluster: Cluster, pod: Any) -> list[str]:
 def _last_log(cluster: Cluster, pod: str, status: Any) -> list[str]:
     previous = bool(status.state.waiting and status.restart_count)
     try:
-        text = cluster.core.read_namespaced_pod_log(
-            pod, cluster.namespace, container=status.name, tail_lines=LOG_LINES, previous=previous
-        )
+        text = cluster.log(pod, container=status.name, tail_lines=LOG_LINES, previous=previous)
     except ApiException:
         return []  # a container that never started has no log
-    return list(text.splitlines())
+    return text.splitlines()

@@ -72,6 +72,18 @@ class Cluster:
             raise
         return {key: base64.b64decode(value).decode() for key, value in (found.data or {}).items()}
 
+    def log(self, pod: str, **options: Any) -> str:
+        """A container's log.
+
+        Args:
+            pod: Name of the pod.
+            **options: Of the API: container, tail_lines, previous.
+        """
+        # The client would give the text as the representation of bytes.
+        answer = self.core.read_namespaced_pod_log(pod, self.namespace, _preload_content=False, **options)
+        text: str = answer.data.decode(errors="replace")
+        return text
+
     @contextmanager
     def forward(self, service: str, port: int) -> Iterator[str]:
         """Make a Service reachable on this machine for the time of a `with` block.

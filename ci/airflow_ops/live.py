@@ -1,6 +1,8 @@
 """The objects of an environment as a cluster has them, cut down to what the charts say."""
 
+import base64
 from collections.abc import Iterable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +14,16 @@ from airflow_ops.manifests import Manifest, Object, Release, parse
 def is_hook(manifest: Manifest) -> bool:
     """True for an object that Helm makes and removes around an upgrade: it says nothing whether it is there."""
     return "helm.sh/hook" in (manifest.object["metadata"].get("annotations") or {})
+
+
+def as_stored(manifest: Manifest) -> Manifest:
+    """A manifest in the form that the API server keeps: a Secret's stringData is data there."""
+    texts = manifest.object.get("stringData") if manifest.kind == "Secret" else None
+    if not texts:
+        return manifest
+    coded = {key: base64.b64encode(str(text).encode()).decode() for key, text in texts.items()}
+    rest = {key: value for key, value in manifest.object.items() if key != "stringData"}
+    return replace(manifest, object=rest | {"data": (manifest.object.get("data") or {}) | coded})
 
 
 def deployed(release: Release) -> list[Manifest]:
@@ -61,8 +73,8 @@ class Cluster:
         What the API server and controllers add is left out, so that only what a chart decides can differ.
 
         Args:
-            rendered: The objects as the charts have them now.
-            before: The objects as Helm deployed them last; what is only here would be removed.
+            rendered: The objects as the charts have them now, in the form that is stored.
+            before: The objects as Helm deployed them last, the same; what is only here would be removed.
 
         Raises:
             ProblemError: An object may not be read.

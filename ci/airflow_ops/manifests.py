@@ -145,7 +145,8 @@ def releases(
 
     Args:
         environment: Name of a file in values/.
-        colour: The colour to render; by default `global.activeColour`.
+        colour: The colour to render; by default `global.activeColour` of the working tree, whatever the root: of two
+            checkouts whose active colours differ, every name would.
         overlays: Names of files in values/overlays/.
         root: A checkout of this repository.
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import yaml
 from kubernetes.client.exceptions import ApiException
 
 from airflow_ops import deps, tools
@@ -16,11 +17,14 @@ from airflow_ops.manifests import Manifest, render_environment
 from airflow_ops.repository import DAGS, ROOT
 from airflow_ops.values import Values
 
+PRIORITY_CLASSES = ROOT / "k8s/priority-classes.yaml"
 PROBE = "airflow-preflight"
 PROBE_SECONDS = 300
 """A node pulls an image of 1.5 GB in 1 to 3 minutes; a probe that has not started by then tells why."""
 
 SCRATCH = "/tmp"  # noqa: S108 an emptyDir of the probe pod
+SAID = "preflight: "
+"""What the probe's own lines begin with; the rest is what libraries warn of."""
 PROBE_SCRIPT = """
 import importlib, os, sys
 broken = []
@@ -38,7 +42,8 @@ if url:
         sqlalchemy.create_engine(url, connect_args={"connect_timeout": 10}).connect().close()
     except Exception as error:
         broken.append(f"metadata database: {error.__cause__ or error}".strip())
-print("\\n".join(broken) or "ok")
+for line in broken:
+    print("preflight: " + " ".join(line.split()))
 sys.exit(bool(broken))
 """
 
@@ -62,7 +67,8 @@ def check(cluster: Cluster, values: Values, overlays: list[str]) -> None:
     check_kinds(cluster, manifests)
     _passed("the cluster knows every kind")
     check_namespace(cluster)
-    _passed(f"namespace {cluster.namespace} is there")
+    check_priority_classes(cluster)
+    _passed(f"namespace {cluster.namespace} and the priority classes are there")
     check_secrets(cluster, values, manifests)
     _passed("every Secret is there or will be made")
     probe_image(cluster, values)
@@ -107,6 +113,18 @@ def check_namespace(cluster: Cluster) -> None:
             f"namespace {cluster.namespace} does not enforce Pod Security `restricted`.",
             f"kubectl --context {cluster.context} apply -f {path.relative_to(ROOT)}",
         )
+
+
+def check_priority_classes(cluster: Cluster) -> None:
+    """Make the priority classes of k8s/priority-classes.yaml where they are missing; they belong to the whole cluster.
+
+    Raises:
+        ProblemError: One is missing and may not be made with these rights; kubectl's own words are in the message.
+    """
+    wanted = {document["metadata"]["name"] for document in yaml.safe_load_all(PRIORITY_CLASSES.read_text()) if document}
+    names = cluster.kubectl("get", "priorityclasses", "--output", "jsonpath={.items[*].metadata.name}")
+    if wanted - set(names.split()):
+        cluster.kubectl("apply", "-f", str(PRIORITY_CLASSES))
 
 
 def _nodes(node: Any) -> Iterator[tuple[str, Any]]:
@@ -183,7 +201,8 @@ def probe_image(cluster: Cluster, values: Values) -> None:
             return
         log = ""
         if pod.status.phase == "Failed":
-            log = cluster.core.read_namespaced_pod_log(PROBE, cluster.namespace).strip()
+            lines = cluster.log(PROBE).splitlines()
+            log = "\n".join(line.removeprefix(SAID) for line in lines if line.startswith(SAID)) or "\n".join(lines)
         raise fail(
             f"the image {_image(values)} is not fit:\n" + (log or "\n".join(pod_evidence(cluster, pod))),
             "Mend the image or the database that the lines above name; nothing was changed.",

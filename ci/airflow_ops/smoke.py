@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +15,6 @@ from airflow_client.client import (
     DagRunApi,
     ImportErrorApi,
     TaskInstanceApi,
-    TriggerDAGRunPostBody,
 )
 from airflow_client.client.exceptions import NotFoundException
 from rich.live import Live
@@ -136,8 +134,7 @@ def run_canary(cluster: Cluster, client: ApiClient) -> CanaryRun:
         ProblemError: It fails or does not end; failed tasks are shown with their pods' events and last log lines.
     """
     _wait_for_dag(client)
-    body = TriggerDAGRunPostBody(logical_date=datetime.now(UTC), note="smoke test")
-    run = CanaryRun(client, DagRunApi(client).trigger_dag_run(CANARY, body).dag_run_id)
+    run = CanaryRun(client, airflow_api.trigger(client, CANARY, note="smoke test"))
     end = time.monotonic() + RUN_SECONDS
     with Live(console=err, transient=True, refresh_per_second=4) as live:
         while (state := run.state()) not in ENDED and time.monotonic() < end:

@@ -3,25 +3,10 @@
 import shutil
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterator
 
 import pytest
-from airflow_client.client import (
-    ApiClient,
-    DAGApi,
-    DAGPatchBody,
-    DagRunApi,
-    TaskInstanceApi,
-    TriggerDAGRunPostBody,
-    XComApi,
-)
-from airflow_client.client.exceptions import NotFoundException
-from kubernetes import watch
+from live_environment import Airflow, DagRepository, WorkerPods, ops
 from pytest_helm_charts.clusters import Cluster as HelmChartsCluster
 
 from airflow_ops.dag_repository import push_arguments
@@ -29,23 +14,6 @@ from airflow_ops.kube import Cluster, connect
 from airflow_ops.repository import ROOT
 from airflow_ops.smoke import login
 from airflow_ops.values import installed_values
-
-T = TypeVar("T")
-OPS = ROOT / ".venv/bin/airflow-ops"
-
-
-def ops(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run airflow-ops as a user does."""
-    return subprocess.run([OPS, *arguments], capture_output=True, text=True, check=False)
-
-
-def wait_for(what: str, look: Callable[[], T], seconds: float = 300) -> T:
-    """Wait until `look` gives something true, and give that."""
-    end = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < end, f"{what} did not come true in {seconds:.0f} s"
-        time.sleep(0.5)
-    return found
 
 
 @pytest.fixture(scope="session")
@@ -61,76 +29,10 @@ def cluster(kube_cluster: HelmChartsCluster, deployed: subprocess.CompletedProce
     return connect("dev")
 
 
-@dataclass
-class Airflow:
-    """The environment's Airflow, through its REST API."""
-
-    client: ApiClient
-    cluster: Cluster
-
-    def dag(self, dag_id: str) -> Any:
-        try:
-            return DAGApi(self.client).get_dag(dag_id)
-        except NotFoundException:
-            return None
-
-    def unpause(self, dag_id: str) -> None:
-        DAGApi(self.client).patch_dag(dag_id, DAGPatchBody(is_paused=False))
-
-    def trigger(self, dag_id: str) -> str:
-        body = TriggerDAGRunPostBody(logical_date=datetime.now(UTC))
-        return DagRunApi(self.client).trigger_dag_run(dag_id, body).dag_run_id
-
-    def state(self, dag_id: str, run_id: str) -> str:
-        return DagRunApi(self.client).get_dag_run(dag_id, run_id).state.value
-
-    def wait_for_end(self, dag_id: str, run_id: str) -> str:
-        return wait_for(
-            f"the end of {run_id}",
-            lambda: s if (s := self.state(dag_id, run_id)) in ("success", "failed") else "",
-            600,
-        )
-
-    def task_state(self, dag_id: str, run_id: str, task_id: str) -> str:
-        state = TaskInstanceApi(self.client).get_task_instance(dag_id, run_id, task_id).state
-        return state.value if state else ""
-
-    def result(self, dag_id: str, run_id: str, task_id: str) -> Any:
-        answer = XComApi(self.client).get_xcom_entry(dag_id, run_id, task_id, "return_value", deserialize=True)
-        return getattr(answer, "actual_instance", answer).value
-
-
 @pytest.fixture(scope="module")
 def airflow(cluster: Cluster) -> Iterator[Airflow]:
     with login(cluster) as client:
         yield Airflow(client, cluster)
-
-
-@dataclass
-class DagRepository:
-    """A clone of this repository, whose commits go to the environment's origin."""
-
-    folder: Path
-    cluster: Cluster
-    ref: str
-
-    def _git(self, *arguments: str) -> str:
-        identity = ["-c", "user.name=e2e", "-c", "user.email=e2e@example.com"]
-        done = subprocess.run(
-            ["git", *identity, *arguments], cwd=self.folder, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    def push_version(self, version: str, *, rewrite: bool = False) -> str:
-        """Push the e2e DAG as `version`; `rewrite` takes the last commit away, as a force-push does."""
-        text = (ROOT / "tests/e2e/dags/e2e_show_version.py").read_text().replace("@VERSION@", version)
-        target = self.folder / "dags/platform/e2e_show_version.py"
-        target.write_text(text)
-        self._git("add", str(target))
-        self._git("commit", "--quiet", "--message", version, *(["--amend"] if rewrite else []))
-        self._git(*push_arguments(self.cluster, f"HEAD:refs/heads/{self.ref}"))
-        return self._git("rev-parse", "HEAD")
 
 
 @pytest.fixture(scope="module")
@@ -143,27 +45,6 @@ def dag_repository(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -
         ["git", *push_arguments(cluster, f"HEAD:refs/heads/{ref}")], cwd=ROOT, check=True, capture_output=True
     )
     shutil.rmtree(folder)
-
-
-@dataclass
-class WorkerPods:
-    """Every worker pod that the cluster tells of while this runs, by name, as it was told last."""
-
-    seen: dict[str, Any] = field(default_factory=dict)
-    stopped: threading.Event = field(default_factory=threading.Event)
-
-    def follow(self, cluster: Cluster) -> None:
-        stream = watch.Watch()
-        while not self.stopped.is_set():
-            listing = cluster.core.list_namespaced_pod
-            for event in stream.stream(
-                listing, cluster.namespace, label_selector="kubernetes_executor=True", timeout_seconds=5
-            ):
-                if event["type"] != "DELETED":
-                    self.seen[event["object"].metadata.name] = event["object"]
-
-    def of_task(self, task_id: str) -> list[Any]:
-        return [pod for pod in self.seen.values() if pod.metadata.annotations.get("task_id") == task_id]
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import time
 
-from conftest import Airflow, wait_for
+from live_environment import Airflow, wait_for
 
 from airflow_ops.kube import Cluster
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from airflow_client.client import PoolApi, PoolBody, PoolPatchBody
 from airflow_client.client.exceptions import ApiException
-from conftest import Airflow, DagRepository, WorkerPods, wait_for
 from kubernetes.utils.quantity import parse_quantity
+from live_environment import Airflow, DagRepository, WorkerPods, wait_for
 
 from airflow_ops.kube import Cluster
 from airflow_ops.repository import DAGS
@@ -24,11 +24,11 @@ def gate(airflow: Airflow) -> None:
     """Close the pool in which the second task of a run waits."""
     with contextlib.suppress(ApiException):  # there from an earlier run of the tests
         PoolApi(airflow.client).post_pool(PoolBody(name="e2e_gate", slots=0))
-    PoolApi(airflow.client).patch_pool("e2e_gate", PoolPatchBody(slots=0, pool="e2e_gate"))
+    PoolApi(airflow.client).patch_pool("e2e_gate", PoolPatchBody(pool="e2e_gate", slots=0, include_deferred=False))
 
 
 def open_gate(airflow: Airflow) -> None:
-    PoolApi(airflow.client).patch_pool("e2e_gate", PoolPatchBody(slots=1, pool="e2e_gate"))
+    PoolApi(airflow.client).patch_pool("e2e_gate", PoolPatchBody(pool="e2e_gate", slots=1, include_deferred=False))
 
 
 @pytest.mark.usefixtures("gate")
@@ -37,7 +37,7 @@ def test_from_push_to_run_and_a_run_keeps_its_version(
 ) -> None:
     pushed = time.monotonic()
     one = dag_repository.push_version("one")
-    wait_for("the DAG of the first push", lambda: airflow.dag(DAG), VISIBLE_SECONDS)
+    wait_for("the DAG of the first push", lambda: airflow.serves(DAG, one), VISIBLE_SECONDS)
     visible = time.monotonic() - pushed
     airflow.unpause(DAG)
     run = airflow.trigger(DAG)
@@ -46,10 +46,9 @@ def test_from_push_to_run_and_a_run_keeps_its_version(
         print(
             f"\nfrom push to visible: {visible:.0f} s, to the end of the first task: {time.monotonic() - pushed:.0f} s"
         )
-    assert airflow.dag(DAG).bundle_version == one
 
     two = dag_repository.push_version("two", rewrite=True)
-    wait_for("the second version", lambda: airflow.dag(DAG).bundle_version == two, VISIBLE_SECONDS)
+    wait_for("the second version", lambda: airflow.serves(DAG, two), VISIBLE_SECONDS)
     open_gate(airflow)
     assert airflow.wait_for_end(DAG, run) == "success"
     assert airflow.result(DAG, run, "first") == "one"

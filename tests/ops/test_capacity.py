@@ -5,9 +5,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from conftest import Checkout
+from small_checkout import Checkout
 
 from airflow_ops import scheduling
+from airflow_ops.capacity import Environment
+from airflow_ops.manifests import Manifest
 from airflow_ops.scheduling import LimitRange, NodeShape
 
 GI = 1024**3
@@ -41,10 +43,6 @@ class TestCommand:
         assert {name: size["fitsInQuota"] for name, size in report["sizes"].items()} == {"default": 18, "large": 2}
         assert report["sizes"]["default"]["tasks"] == 1, "a task that names no size is of the default one"
         assert report["sizes"]["large"]["nodes"] == ["ordinary"]
-
-        table = checkout.run("capacity", "dev")
-        assert table.returncode == 0
-        assert "at once: 8 workers (parallelism 4 x 2 schedulers); pools: default_pool 128, warehouse 2" in table.stdout
 
     def test_everything_that_can_never_be_scheduled(self, checkout: Checkout) -> None:
         """One run for all of it: an error must not hide another."""
@@ -98,21 +96,18 @@ class TestCommand:
 
     def test_what_cannot_run_all_at_once_is_a_warning(self, checkout: Checkout) -> None:
         checkout.set("base.yaml", {"airflow": {"parallelism": 32}, "platform": {"nodeShapes": []}})
+        hard = {"requests.cpu": "6", "pods": "3"}
+        checkout.add_objects(
+            {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "all"}, "spec": {"hard": hard}}
+        )
         answer = checkout.run("capacity", "dev")
         assert answer.returncode == 0
-        assert "warning parallelism lets 64 workers run, the quota 18 of size default" in answer.stdout
-        assert "warning platform.nodeShapes is empty" in answer.stdout
-
-        tight = {
-            "apiVersion": "v1",
-            "kind": "ResourceQuota",
-            "metadata": {"name": "all"},
-            "spec": {"hard": {"pods": "3"}},
-        }
-        checkout.add_objects(tight)
-        answer = checkout.run("capacity", "dev")
-        assert answer.returncode == 0
+        assert (
+            "at once: 64 workers (parallelism 32 x 2 schedulers); pools: default_pool 128, warehouse 2" in answer.stdout
+        )
+        assert "warning parallelism lets 64 workers run, the quota 1 of size default" in answer.stdout
         assert "warning an upgrade runs both colours, 4 pods in all; the quota is 3" in answer.stdout
+        assert "warning platform.nodeShapes is empty" in answer.stdout
 
     def test_tasks_of_another_executor_make_no_pods(self, checkout: Checkout) -> None:
         checkout.set("base.yaml", {"airflow": {"executor": "LocalExecutor,KubernetesExecutor"}})
@@ -248,7 +243,26 @@ def test_a_node_is_too_small() -> None:
 
 def test_the_tightest_of_several_quotas_holds() -> None:
     quotas = [
-        {"metadata": {"name": "a"}, "spec": {"hard": {"cpu": "4", "services": "3"}}},
-        {"metadata": {"name": "b"}, "spec": {"hard": {"requests.cpu": "3", "count/pods": 9, "limits.memory": "1Gi"}}},
+        {"metadata": {"name": "a"}, "spec": {"hard": {"cpu": "3", "limits.memory": "2Gi", "services": "3"}}},
+        {"metadata": {"name": "b"}, "spec": {"hard": {"requests.cpu": "4", "count/pods": 9, "limits.memory": "1Gi"}}},
     ]
     assert scheduling.read_quota(quotas) == {"requests.cpu": 3, "pods": 9, "limits.memory": GI}
+
+
+def test_an_autoscaler_counts_at_its_most_and_jobs_at_their_parallelism() -> None:
+    template = {"template": {"metadata": {}, "spec": {"containers": [container({"cpu": "1"})]}}}
+    scaled = {"scaleTargetRef": {"kind": "Deployment", "name": "scaled"}, "minReplicas": 2, "maxReplicas": 5}
+    objects = [
+        ("ConfigMap", "config", {"data": {"airflow.cfg": "[core]\nexecutor = KubernetesExecutor\n"}}),
+        ("Deployment", "scaled", {"spec": template}),
+        ("HorizontalPodAutoscaler", "scaled", {"spec": scaled}),
+        ("StatefulSet", "three", {"spec": template | {"replicas": 3}}),
+        ("CronJob", "nightly", {"spec": {"jobTemplate": {"spec": template}}}),
+        ("Job", "twofold", {"spec": template | {"parallelism": 2}}),
+    ]
+    manifests = [
+        Manifest("airflow-blue", "airflow-dev", {"kind": kind, "metadata": {"name": name}, **rest})
+        for kind, name, rest in objects
+    ]
+    counts = {pod.manifest.name: count for pod, count in Environment(manifests, {}).components()}
+    assert counts == {"scaled": 5, "three": 3, "nightly": 1, "twofold": 2}

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from conftest import Checkout
+from small_checkout import Checkout
 
 from airflow_ops import live
+from airflow_ops.manifests import Manifest
 
 
 @pytest.fixture
@@ -95,3 +96,9 @@ def test_list_items_are_matched_by_name() -> None:
         {"name": "b", "value": "3"},
         {"name": "a", "value": "1"},
     ]
+
+
+def test_a_secrets_texts_are_compared_as_they_are_stored() -> None:
+    written = Manifest("airflow-platform", "airflow-dev", secret("a", "b"))
+    assert live.as_stored(written).object["data"] == {"kept": "YQ==", "changed": "Yg=="}
+    assert "stringData" not in live.as_stored(written).object

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Checkout
+from small_checkout import Checkout
 
 pytestmark = pytest.mark.usefixtures("helm")
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from conftest import Checkout, make_checkout
+from small_checkout import Checkout, make_checkout
 
 pytestmark = pytest.mark.usefixtures("helm", "kubeconform")
 

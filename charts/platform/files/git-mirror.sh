@@ -29,6 +29,7 @@ publish_all() {
 }
 
 # Used by git, with the action as its argument; the password is in no argument and no variable of this process.
+# shellcheck disable=SC2016  # git expands it, not this shell
 helper='!f() { if [ "$1" = get ] && [ -e C/password ]; then echo "username=$(cat C/username)"; echo "password=$(cat C/password)"; fi; }; f'
 
 fetch() {
@@ -42,7 +43,7 @@ git -C "$repository" config gc.pruneExpire never
 # Of several replicas none moves a branch before the others have its commits: a task may be told of them by one replica
 # and ask the next. So a branch moves one round after its commits came.
 while true; do
-  touch /tmp/round
+  touch "$repository/round"
   if [ "$replicas" -gt 1 ]; then publish_all; fi
   if fetch; then
     if [ "$replicas" -eq 1 ] || [ ! -e "$repository/fetched" ]; then publish_all; fi

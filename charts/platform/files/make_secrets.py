@@ -91,8 +91,8 @@ def missing(wanted: Wanted, found: Secrets) -> Secrets:
 
 def main(path: str) -> None:
     """Bring the cluster's Secrets up to what the file wants, and print what was added, without any content."""
-    from kubernetes import client, config  # type: ignore[import-untyped]
-    from kubernetes.client.exceptions import ApiException  # type: ignore[import-untyped]
+    from kubernetes import client, config
+    from kubernetes.client.exceptions import ApiException
 
     wanted: Wanted = json.loads(Path(path).read_text())
     config.load_incluster_config()

@@ -16,11 +16,11 @@ from airflow_client.client import (
     DagRunApi,
     ReprocessBehavior,
     TaskInstanceApi,
-    TriggerDAGRunPostBody,
 )
 from airflow_client.client.exceptions import ApiException
 from rich.progress import Progress, TaskID
 
+from airflow_ops import airflow_api
 from airflow_ops.console import fail
 
 INGEST, REPORT, HEALTH, CANARY = (
@@ -90,8 +90,7 @@ class PipelineRuns:
 
     def trigger(self, dag_id: str) -> None:
         """Start one run of a DAG now."""
-        body = TriggerDAGRunPostBody(logical_date=datetime.now(UTC))
-        self.manual[dag_id] = DagRunApi(self.client).trigger_dag_run(dag_id, body).dag_run_id
+        self.manual[dag_id] = airflow_api.trigger(self.client, dag_id)
 
     def failed_tasks(self, dag_id: str) -> Iterator[tuple[str, str]]:
         """Run id and task id of every task that failed in a DAG."""

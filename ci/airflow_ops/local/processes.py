@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from airflow_ops.console import fail
-from airflow_ops.local.settings import LocalSettings, log_ports
+from airflow_ops.local.settings import LocalSettings, log_ports, metadata_url
 from airflow_ops.repository import ROOT, STATE
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -93,7 +93,7 @@ class LocalProcesses:
             child = subprocess.Popen(
                 [AIRFLOW, name],
                 cwd=self.state,
-                env=process_environment(settings),
+                env={**process_environment(settings), **_own_environment(name, self.state)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -117,6 +117,17 @@ class LocalProcesses:
             process.kill()
         psutil.wait_procs((*left, *orphans), timeout=STOP_SECONDS)
         return list(alive)
+
+
+def _own_environment(component: str, state: Path) -> dict[str, str]:
+    """What one component needs otherwise than the rest.
+
+    The API server can hold the write lock in one request while another one, which writes its audit log from the event
+    loop, keeps the first from ending. Both end when the second gives up, so it does soon; clients ask again.
+    """
+    if component != "api-server":
+        return {}
+    return {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata_url(state, busy_seconds=3)}
 
 
 def process_environment(settings: LocalSettings) -> dict[str, str]:

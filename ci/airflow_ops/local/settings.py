@@ -78,7 +78,7 @@ def overrides(port: int, state: Path = STATE) -> Config:
             "execution_api_server_url": f"http://127.0.0.1:{port}/execution/",
         },
         # One file instead of a database server; a writer waits for the one before it, by default only 5 s.
-        "database": {"sql_alchemy_conn": f"sqlite:///{metadata_database(state)}?timeout=60"},
+        "database": {"sql_alchemy_conn": metadata_url(state, busy_seconds=60)},
         # Only this machine may reach it: the login is meant for one person.
         "api": {"host": "127.0.0.1", "port": str(port), "base_url": f"http://127.0.0.1:{port}"},
         # The working tree itself, so that an edit is seen without a commit.
@@ -97,6 +97,16 @@ def overrides(port: int, state: Path = STATE) -> Config:
 def metadata_database(state: Path) -> Path:
     """File of the local metadata database."""
     return state / "airflow.db"
+
+
+def metadata_url(state: Path, busy_seconds: int) -> str:
+    """The metadata database for SQLAlchemy.
+
+    Args:
+        state: Folder of the local Airflow's state.
+        busy_seconds: How long a writer waits for another one before it gives up.
+    """
+    return f"sqlite:///{metadata_database(state)}?timeout={busy_seconds}"
 
 
 def log_ports(port: int) -> tuple[int, int]:

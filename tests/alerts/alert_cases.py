@@ -1,0 +1,133 @@
+"""The cases of cases.yaml as promtool's unit tests: world.yaml with what a case changes, and what fires in it."""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+RULES = HERE.parents[1] / "charts/platform/files/rules"
+HOME = "airflow-prod"
+EXPORTER = {"job": "airflow-blue-statsd", "instance": "10.0.0.1:9102"}
+KUBE_STATE = {"job": "kube-state-metrics", "instance": "10.0.0.2:8080"}
+MINUTES = {"m": 1, "h": 60}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One situation and what fires in it.
+
+    Attributes:
+        alert: The alert that it is about.
+        name: Alert, whether it fires, and which of its cases it is.
+        minutes: When to look.
+        every: How often the rules are evaluated.
+        series: What differs from the world; None takes a series out of it.
+        firing: Names of the alerts that fire then, and no other.
+    """
+
+    alert: str
+    name: str
+    minutes: int
+    every: str
+    series: dict[str, str | None]
+    firing: frozenset[str]
+
+
+def load_rules() -> dict[str, dict[str, Any]]:
+    """Rule file to its content, by file name."""
+    return {path.name: yaml.safe_load(path.read_text()) for path in sorted(RULES.glob("*.yaml"))}
+
+
+def load_alerts() -> dict[str, dict[str, Any]]:
+    """Alert to its rule."""
+    groups = [group for content in load_rules().values() for group in content["groups"]]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+def _minutes(text: str) -> int:
+    return int(text[:-1]) * MINUTES[text[-1]]
+
+
+def load_cases() -> list[Case]:
+    """The cases of all alerts, a world without change before them."""
+    cases = [Case("", "all is well", 75, "1m", {}, frozenset())]
+    for alert, kinds in yaml.safe_load((HERE / "cases.yaml").read_text()).items():
+        for kind, items in kinds.items():
+            for number, item in enumerate(items, 1):
+                every, series = item.get("every", "1m"), item["series"]
+                firing = frozenset({alert, *item.get("also", [])} if kind == "fires" else item.get("also", []))
+                name = f"{alert} {kind} {number}"
+                cases.append(Case(alert, name, _minutes(item["at"]), every, series, firing))
+                if "not_yet" in item:
+                    early = _minutes(item["not_yet"])
+                    cases.append(Case(alert, f"{name}, not yet", early, every, series, frozenset()))
+    return cases
+
+
+def _series(name: str, namespace: str) -> str:
+    """A series with the labels that a scrape adds."""
+    metric, labels = re.fullmatch(r"([a-z_0-9]+)\{(.*)\}", name).groups()  # type: ignore[union-attr]
+    own = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+    added = {"namespace": namespace} | (KUBE_STATE if metric.startswith("kube_") else EXPORTER)
+    inner = ", ".join(f'{key}="{value}"' for key, value in (added | own).items())
+    return f"{metric}{{{inner}}}"
+
+
+def _going_on(value: str, minutes: int) -> str:
+    return f"{value}x{minutes}" if "+" in value else f"{value}+0x{minutes}"
+
+
+def _alerts_of(rules: dict[str, dict[str, Any]]) -> set[str]:
+    groups = [group for content in rules.values() for group in content["groups"]]
+    return {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+def unit_test(case: Case, rules: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A case as an entry of `tests` in promtool's file, for these rules: no series that none of them reads."""
+    read = set(re.findall(r"\w+", yaml.safe_dump(rules)))
+    world = yaml.safe_load((HERE / "world.yaml").read_text())
+    unknown = [name for name, values in case.series.items() if values is None and name not in world[HOME]]
+    assert not unknown, f"{case.name} takes out what the world does not hold: {unknown}"
+    values = {
+        _series(name, namespace): _going_on(value, case.minutes + 10)
+        for namespace, inhabitants in world.items()
+        for name, value in inhabitants.items()
+        if namespace != HOME or name not in case.series
+    }
+    values |= {_series(name, HOME): value for name, value in case.series.items() if value is not None}
+    return {
+        "name": case.name,
+        "interval": "1m",
+        "input_series": [
+            {"series": name, "values": value} for name, value in values.items() if name.partition("{")[0] in read
+        ],
+        "promql_expr_test": [
+            {
+                "expr": 'count by (alertname, namespace) (ALERTS{alertstate="firing"})',
+                "eval_time": f"{case.minutes}m",
+                "exp_samples": [
+                    {"labels": f'{{alertname="{alert}", namespace="{HOME}"}}', "value": 1}
+                    for alert in sorted(case.firing & _alerts_of(rules))
+                ],
+            }
+        ],
+    }
+
+
+def run_promtool(rules: dict[str, dict[str, Any]], cases: list[Case], folder: Path) -> subprocess.CompletedProcess[str]:
+    """`promtool test rules` of these rules, one file for each interval of evaluation."""
+    for name, content in rules.items():
+        (folder / name).write_text(yaml.safe_dump(content))
+    files = []
+    for every in sorted({case.every for case in cases}):
+        tests = [unit_test(case, rules) for case in cases if case.every == every]
+        content = {"rule_files": sorted(rules), "evaluation_interval": every, "tests": tests}
+        files.append(folder / f"cases-{every}.yml")
+        files[-1].write_text(yaml.safe_dump(content, sort_keys=False, width=1000))
+    return subprocess.run(
+        ["promtool", "test", "rules", *map(str, files)], capture_output=True, text=True, timeout=300, check=False
+    )

@@ -1,0 +1,129 @@
+"""Every alert leads to a page that says what to do, in commands that exist."""
+
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import airflow.api_fastapi.core_api.openapi as openapi
+import pytest
+import typer
+import yaml
+from alert_cases import HERE, load_alerts
+
+from airflow_ops.cli import VERBS, app
+
+REPOSITORY = HERE.parents[1]
+RUNBOOKS = REPOSITORY / "docs/runbooks"
+HEADINGS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
+PROGRAMS = {"kubectl", "airflow-ops", "curl", "git", "grep", "jq", "export"}
+KUBECTL = {"auth", "delete", "describe", "exec", "get", "logs", "rollout", "scale", "top"}
+VARIABLES = {"ENV", "CTX", "NS", "COLOUR", "AIRFLOW", "TOKEN", "DAG", "RUN", "TASK", "POOL", "COMMIT"}
+ALERTS = load_alerts()
+PAGES = sorted(RUNBOOKS.glob("*.md"))
+
+
+def commands(page: Path) -> list[str]:
+    """Every command of a page: the lines of its console blocks, each begun by a prompt."""
+    lines = [
+        line
+        for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
+        for line in block.splitlines()
+    ]
+    assert all(line.startswith("$ ") for line in lines), f"{page.name}: a line of a console block has no prompt"
+    return [line[2:] for line in lines]
+
+
+ALL_COMMANDS = [
+    pytest.param(page.stem, line, id=f"{page.stem} {n}") for page in PAGES for n, line in enumerate(commands(page))
+]
+
+
+@cache
+def rest_api() -> dict[str, Any]:
+    spec = Path(openapi.__file__).parent / "v2-rest-api-generated.yaml"
+    return dict(yaml.load(spec.read_text(), Loader=yaml.CSafeLoader))
+
+
+def parts(line: str) -> list[list[str]]:
+    """The programs of a pipeline with their arguments."""
+    words = shlex.split(line)
+    found: list[list[str]] = [[]]
+    for word in words:
+        if word == "|":
+            found.append([])
+        else:
+            found[-1].append(word)
+    return found
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_an_alert_has_its_page(alert: str) -> None:
+    link = REPOSITORY / ALERTS[alert]["annotations"]["runbook_url"]
+    assert link == RUNBOOKS / f"{alert}.md"
+    text = link.read_text()
+    assert text.startswith(f"# {alert}\n")
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == HEADINGS
+    sections = re.split(r"^## .*$", text, flags=re.MULTILINE)[1:]
+    assert all(len(section.split()) >= 5 for section in sections), "a heading has nothing to say"
+    assert "```console" in sections[HEADINGS.index("Diagnosis")], "nothing to look at"
+
+
+def test_no_page_lacks_its_alert() -> None:
+    assert {page.stem for page in PAGES} - {"README"} == set(ALERTS)
+
+
+def test_a_page_that_is_named_on_another_exists() -> None:
+    for page in PAGES:
+        assert set(re.findall(r"\bAirflow[A-Z]\w+", page.read_text())) <= set(ALERTS), page.name
+
+
+@pytest.mark.parametrize(("page", "line"), ALL_COMMANDS)
+def test_a_command_is_one_that_exists(page: str, line: str) -> None:
+    assert set(re.findall(r"\$([A-Z]+)\b", line)) <= VARIABLES
+    for program, *arguments in parts(line):
+        assert program in PROGRAMS
+        if program == "kubectl":
+            check_kubectl(arguments)
+        elif program == "airflow-ops":
+            check_airflow_ops(arguments)
+        elif program == "curl":
+            check_curl(arguments)
+
+
+def check_kubectl(arguments: list[str]) -> None:
+    """A context always, a namespace unless it is about the cluster, and a subcommand that changes what it says."""
+    assert arguments[:2] == ["--context", "$CTX"]
+    rest = arguments[2:]
+    if rest[:2] == ["-n", "$NS"]:
+        rest = rest[2:]
+    else:
+        assert "-A" in rest or "nodes" in rest, "a namespace is missing"
+    assert rest[0] in KUBECTL
+
+
+def check_airflow_ops(arguments: list[str]) -> None:
+    """The command line itself takes the arguments; nothing is run."""
+    assert arguments[0] in VERBS
+    group: Any = typer.main.get_command(app)
+    context = group.make_context("airflow-ops", arguments)
+    name, verb, rest = group.resolve_command(context, arguments)
+    verb.make_context(name, rest, parent=context)
+
+
+def check_curl(arguments: list[str]) -> None:
+    """The path, the method and each parameter are in Airflow's own description of its REST API."""
+    url = next(argument for argument in arguments if argument.startswith("$AIRFLOW/"))
+    path, _, query = url.removeprefix("$AIRFLOW").partition("?")
+    method = arguments[arguments.index("-X") + 1].lower() if "-X" in arguments else "get"
+    if path == "/auth/token":  # the auth manager's, not the REST API's
+        return
+    wanted = path.split("/")
+    for known, methods in rest_api()["paths"].items():
+        pieces = known.split("/")
+        if len(pieces) == len(wanted) and all(a == b or a.startswith("{") for a, b in zip(pieces, wanted, strict=True)):
+            parameters = {parameter["name"] for parameter in methods[method].get("parameters", [])}
+            assert {item.partition("=")[0] for item in query.split("&") if item} <= parameters, known
+            return
+    raise AssertionError(f"the REST API has no {path}")

@@ -1,0 +1,156 @@
+"""What the operator gets: the rules for one environment, with its own thresholds, and the metrics of both colours."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from chart_rendering import HelmOutput, Render
+
+from airflow_ops.repository import CHARTS, VALUES
+
+RULES = CHARTS / "platform/files/rules"
+
+
+def platform(render: Render, environment: str = "staging", **monitoring: Any) -> list[dict[str, Any]]:
+    """The shared release of an environment, with these settings of platform.monitoring."""
+    return objects(render("airflow-platform", {"platform": {"monitoring": monitoring}}, environment))
+
+
+def objects(output: HelmOutput) -> list[dict[str, Any]]:
+    assert output.code == 0, output.error
+    return output.objects
+
+
+def rules(manifests: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Alert to its rule."""
+    found = [one for one in manifests if one["kind"] == "PrometheusRule"]
+    every = [rule for one in found for group in one["spec"]["groups"] for rule in group["rules"]]
+    return {rule["alert"]: rule for rule in every if "alert" in rule}
+
+
+def written() -> dict[str, dict[str, Any]]:
+    """Alert to its rule as files/rules has it."""
+    contents = [yaml.safe_load(path.read_text()) for path in RULES.glob("*.yaml")]
+    every = [rule for content in contents for group in content["groups"] for rule in group["rules"]]
+    return {rule["alert"]: rule for rule in every if "alert" in rule}
+
+
+def test_development_asks_for_no_operator(render: Render) -> None:
+    assert not [one for one in platform(render, "dev") if one["apiVersion"].startswith("monitoring.coreos.com")]
+
+
+@pytest.mark.parametrize("environment", ["staging", "prod"])
+def test_an_environment_gets_every_rule_for_its_own_namespace(environment: str, render: Render) -> None:
+    manifests = [one for one in platform(render, environment) if one["kind"] == "PrometheusRule"]
+    assert {one["metadata"]["name"] for one in manifests} == {f"airflow-{path.stem}" for path in RULES.glob("*.yaml")}
+    selects = yaml.safe_load((VALUES / f"{environment}.yaml").read_text())["platform"]["monitoring"]["labels"]
+    for one in manifests:
+        assert selects.items() <= one["metadata"]["labels"].items()
+        plain = (RULES / f"{one['metadata']['name'].removeprefix('airflow-')}.yaml").read_text()
+        mine = yaml.safe_load(plain.replace("airflow-prod", f"airflow-{environment}"))
+        for group in mine["groups"]:
+            for rule in (rule for rule in group["rules"] if "alert" in rule):
+                url = f"https://git.example.com/data/airflow-platform/blob/main/{rule['annotations']['runbook_url']}"
+                rule["annotations"]["runbook_url"] = url
+        assert one["spec"] == mine
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on PATH")
+def test_prometheus_reads_what_an_environment_gets(render: Render, tmp_path: Path) -> None:
+    for one in platform(render, alerts={"AirflowQueueDeep": {"threshold": 250, "for": "1h"}}):
+        if one["kind"] == "PrometheusRule":
+            file = tmp_path / f"{one['metadata']['name']}.yaml"
+            file.write_text(yaml.safe_dump(one["spec"]))
+            answer = subprocess.run(
+                ["promtool", "check", "rules", str(file)], capture_output=True, text=True, check=False
+            )
+            assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_an_environment_changes_single_alerts(render: Render) -> None:
+    before = rules(platform(render))
+    changes: Mapping[str, dict[str, Any]] = {
+        "AirflowQueueDeep": {"threshold": 250.5, "for": "1h", "severity": "page"},
+        "AirflowErrorBudgetBurnsFast": {"threshold": 6},
+        "AirflowStatsdDown": {"enabled": False},
+    }
+    after = rules(platform(render, alerts=changes))
+    assert before.keys() - after.keys() == {"AirflowStatsdDown"}
+    queue = after["AirflowQueueDeep"]
+    assert queue["expr"].endswith(" > 250.5")
+    assert (queue["for"], queue["labels"]["severity"], queue["annotations"]["threshold"]) == ("1h", "page", "250.5")
+    assert len(re.findall(r"> 6\b", after["AirflowErrorBudgetBurnsFast"]["expr"])) == 2
+    assert "14.4" not in after["AirflowErrorBudgetBurnsFast"]["expr"]
+    for alert in after.keys() - changes.keys():
+        assert after[alert] == before[alert]
+
+
+def test_every_threshold_can_be_changed(render: Render) -> None:
+    having = [alert for alert, rule in written().items() if "threshold" in rule["annotations"]]
+    after = rules(platform(render, alerts={alert: {"threshold": 123.25} for alert in having}))
+    for alert in having:
+        old = written()[alert]["annotations"]["threshold"]
+        assert re.search(r"[<>] 123\.25(\s|$)", after[alert]["expr"]), alert
+        assert not re.search(rf"[<>] {re.escape(old)}(\s|$)", after[alert]["expr"]), alert
+
+
+@pytest.mark.parametrize(
+    ("alerts", "message"),
+    [
+        (
+            {"AirflowQueueDeeper": {"enabled": False}},
+            "names AirflowQueueDeeper, which is no alert: take one of Airflow",
+        ),
+        ({"AirflowSchedulerDown": {"threshold": 3}}, "AirflowSchedulerDown.threshold is set, but this alert compares"),
+        ({"AirflowQueueDeep": {"treshold": 3}}, "'treshold' not allowed"),
+        ({"AirflowQueueDeep": {"for": "ten minutes"}}, "alerts/AirflowQueueDeep/for"),
+        ({"AirflowQueueDeep": {"severity": "critical"}}, "alerts/AirflowQueueDeep/severity"),
+    ],
+)
+def test_a_wrong_change_is_an_error_that_names_it(alerts: dict[str, Any], message: str, render: Render) -> None:
+    output = render("airflow-platform", {"platform": {"monitoring": {"alerts": alerts}}}, "staging")
+    assert output.code != 0
+    assert message in output.error
+
+
+@pytest.mark.parametrize("colour", ["blue", "green"])
+def test_the_monitor_finds_the_exporter_of_a_colour(colour: str, render: Render) -> None:
+    monitor = next(one for one in platform(render) if one["kind"] == "ServiceMonitor")["spec"]
+    found = []
+    for one in objects(render(f"airflow-{colour}", environment="staging")):
+        labels = one["metadata"].get("labels") or {}
+        selected = monitor["selector"]["matchLabels"].items() <= labels.items() and all(
+            labels.get(item["key"]) in item["values"] for item in monitor["selector"]["matchExpressions"]
+        )
+        if one["kind"] == "Service" and selected:
+            found.append(one)
+    (service,) = found
+    # Rules find the exporter by its job, which is the Service's name.
+    assert re.fullmatch("airflow-(blue|green)-statsd", service["metadata"]["name"])
+    ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
+    assert [ports[endpoint["port"]] for endpoint in monitor["endpoints"]] == [9102]
+
+
+def test_a_changed_mapping_reaches_the_exporter_and_replaces_its_pod(render: Render) -> None:
+    def rendered(**values: Any) -> tuple[Any, Any]:
+        manifests = {
+            one["kind"]: one
+            for one in objects(render("airflow-blue", values, "staging"))
+            if one["metadata"]["name"] == "airflow-blue-statsd"
+        }
+        return (
+            yaml.safe_load(manifests["ConfigMap"]["data"]["mappings.yml"]),
+            manifests["Deployment"]["spec"]["template"]["metadata"]["annotations"],
+        )
+
+    statsd = yaml.safe_load((VALUES / "base.yaml").read_text())["airflow"]["statsd"]
+    mapping, annotations = rendered()
+    assert mapping == {"mappings": statsd["overrideMappings"], "defaults": {"ttl": statsd["cache"]["ttl"]}}
+    changed, others = rendered(airflow={"statsd": {"overrideMappings": statsd["overrideMappings"][1:]}})
+    assert changed != mapping
+    assert others != annotations

@@ -1,0 +1,37 @@
+"""Smoke tells a worker pod that is not made from a template of ours: the scheduler only warns of a missing one."""
+
+from kubernetes.client import V1Container, V1ObjectMeta, V1Pod, V1PodSpec, V1Volume
+
+from airflow_ops.smoke import foreign_pods
+
+SIZES = {"small", "default"}
+
+
+def pod(labels: dict[str, str], restart_policy: str = "Never", volumes: tuple[str, ...] = ("config", "logs")) -> V1Pod:
+    spec = V1PodSpec(
+        containers=[V1Container(name="base")],
+        restart_policy=restart_policy,
+        volumes=[V1Volume(name=name) for name in volumes] or None,
+    )
+    return V1Pod(metadata=V1ObjectMeta(name="worker", labels=labels), spec=spec)
+
+
+def test_a_pod_of_a_template_is_known() -> None:
+    assert foreign_pods({"worker": pod({"size": "small", "dag_id": "canary"})}, SIZES) == []
+
+
+def test_the_bare_pod_of_a_template_that_does_not_exist_is_named() -> None:
+    bare = pod({"dag_id": "canary"}, restart_policy="Always", volumes=())
+    assert foreign_pods({"worker": bare}, SIZES) == [
+        "pod worker is of no known size: its label `size` is None, not one of ['default', 'small']"
+    ]
+
+
+def test_a_size_that_is_no_longer_there_is_named() -> None:
+    assert "'huge'" in foreign_pods({"worker": pod({"size": "huge"})}, SIZES)[0]
+
+
+def test_a_pod_that_only_wears_the_label_is_named() -> None:
+    assert foreign_pods({"worker": pod({"size": "small"}, volumes=())}, SIZES) == [
+        "pod worker has not the shape of pod_templates/small.yaml"
+    ]
