@@ -100,7 +100,9 @@ def _lab_up(values: Values) -> None:
     if not archive.exists() or not mark.exists() or mark.read_text() != digest:
         version = values["global"]["airflowVersion"]
         with tempfile.TemporaryDirectory() as overlay:
-            shutil.copytree(PLUGINS, Path(overlay) / "opt/airflow/plugins", ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                PLUGINS, Path(overlay) / "opt/airflow/plugins", ignore=shutil.ignore_patterns("__pycache__")
+            )
             Path(overlay).chmod(0o755)
             _run([str(_lab("images")), "airflow", version, image, str(LOCK), overlay])
         mark.write_text(digest)

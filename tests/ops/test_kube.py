@@ -34,9 +34,7 @@ def contexts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_context_that_is_not_the_environments_is_refused_before_anything_is_asked(contexts: Path) -> None:
     contexts.write_text("dev: [kind-airflow]\nprod: [production]\n")
-    with pytest.raises(
-        ProblemError, match="'elsewhere' is not a cluster of prod: contexts.yaml allows production"
-    ):
+    with pytest.raises(ProblemError, match="'elsewhere' is not a cluster of prod: contexts.yaml allows production"):
         kube.connect("prod")
 
 
