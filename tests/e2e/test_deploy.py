@@ -38,6 +38,11 @@ def test_a_second_deploy_changes_nothing_and_restarts_nothing(cluster: Cluster) 
             assert cluster.core.read_namespaced_secret(name, cluster.namespace).data == data, name
 
 
+def test_what_is_deployed_is_what_is_rendered(cluster: Cluster) -> None:
+    compared = ops("diff", cluster.environment, "--live")
+    assert compared.returncode == 0, compared.stdout
+
+
 def test_every_pod_runs_under_restricted_pod_security(cluster: Cluster) -> None:
     labels = cluster.core.read_namespace(cluster.namespace).metadata.labels
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
