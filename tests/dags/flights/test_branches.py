@@ -133,3 +133,17 @@ def test_each_way_joins_again(
     assert {name for name, state in states.items() if name.startswith("count") and state == "success"} == ran
     assert {state for name, state in states.items() if name.startswith("count") and name not in ran} <= {"skipped"}
     assert states["join"] == "success"
+
+
+def test_a_day_that_is_not_loaded_fails_and_nothing_joins(
+    run_dag: Callable[..., DagRun], answer: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from shared.flights_tables import FLIGHTS
+    from shared.warehouse import create_tables, warehouse_hook
+
+    connection = {"conn_type": "sqlite", "host": str(tmp_path / "empty.db")}
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(connection))
+    create_tables(warehouse_hook(), [FLIGHTS])
+    run = run_dag("flights_count_day", dt.datetime(2013, 1, 2, tzinfo=dt.UTC))
+    states = {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
+    assert (run.state, states["choose_size"], states["join"]) == ("failed", "failed", "upstream_failed")
