@@ -155,7 +155,8 @@ def _components(processes: LocalProcesses, settings: LocalSettings) -> list[dict
 def _dag_runs(settings: LocalSettings) -> dict[str, dict[str, int]]:
     client = airflow_api.api_client(settings.url, USER, settings.password)
     stats = DagStatsApi(client).get_dag_stats(dag_ids=_dag_ids()).dags
-    return {dag.dag_id: {state.state.value: state.count for state in dag.stats if state.count} for dag in stats}
+    counted = {dag.dag_id: {state.state.value: state.count for state in dag.stats if state.count} for dag in stats}
+    return {dag_id: counted.get(dag_id, {}) for dag_id in _dag_ids()}
 
 
 def warehouse_rows(path: Path) -> dict[str, int]:
