@@ -66,6 +66,10 @@ def _watch(cluster: Cluster, release: Release, process: "subprocess.Popen[str]")
                 for name in states.keys() - {n for n, s in shown.items() if s == states.get(n)}:
                     err.print(f"{release.name}: {name} {states[name]}", highlight=False)
             shown = states
+            if _failed_jobs(cluster, release):
+                # Helm would wait for a failed Job until its own timeout; ended, it notes the release as failed.
+                process.terminate()
+                process.wait()
             time.sleep(1)
 
 
@@ -85,6 +89,7 @@ def _table(release: Release, states: dict[str, str]) -> Table:
 
 def _failure(cluster: Cluster, release: Release, said: str) -> Exception:
     lines = [line for line in said.splitlines() if not line.startswith(("walk.go:", "Release "))]
+    lines += [f"Job {name} failed: {why}" for name, why in _failed_jobs(cluster, release).items()]
     ill = [pod for pod in _pods(cluster, release) if not is_well(pod)]
     lines += [line for pod in ill for line in pod_evidence(cluster, pod)]
     return fail(
@@ -110,7 +115,17 @@ def _clear_pending(cluster: Cluster, release: Release) -> None:
 
 def _clear_failed_jobs(cluster: Cluster, release: Release) -> None:
     """A failed Job stays failed for Helm; deleted, it is made again. Jobs hold no data."""
+    for name in _failed_jobs(cluster, release):
+        cluster.kubectl("delete", "job", name, "--cascade=foreground")
+
+
+def _failed_jobs(cluster: Cluster, release: Release) -> dict[str, str]:
+    """Why Jobs of a release failed for good, by name."""
     selector = PODS[release.chart].format(name=release.name)
-    for job in cluster.batch.list_namespaced_job(cluster.namespace, label_selector=selector).items:
-        if any(c.type == "Failed" and c.status == "True" for c in job.status.conditions or []):
-            cluster.batch.delete_namespaced_job(job.metadata.name, cluster.namespace, propagation_policy="Foreground")
+    jobs = cluster.batch.list_namespaced_job(cluster.namespace, label_selector=selector).items
+    return {
+        job.metadata.name: f"{condition.reason}: {condition.message}"
+        for job in jobs
+        for condition in job.status.conditions or []
+        if condition.type == "Failed" and condition.status == "True"
+    }
