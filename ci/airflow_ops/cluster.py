@@ -14,7 +14,7 @@ import typer
 from airflow_ops import tools
 from airflow_ops.console import err, fail, out
 from airflow_ops.repository import PLUGINS, ROOT
-from airflow_ops.values import Values, installed_values
+from airflow_ops.values import Values, image_name, installed_values
 
 KIND_CONFIG = ROOT / "k8s/kind/cluster.yaml"
 KIND_NAME = "airflow"
@@ -66,11 +66,6 @@ def _run(command: list[str]) -> None:
     done = subprocess.run(command, cwd=ROOT, check=False)
     if done.returncode != 0:
         raise fail(f"`{Path(command[0]).name} {command[1]}` ended with {done.returncode}.", "See its own words above.")
-
-
-def image_name(values: Values) -> str:
-    """Repository and tag of the environment's image."""
-    return f"{values['global']['image']['repository']}:{values['global']['image']['tag']}"
 
 
 def _kind_up(values: Values) -> None:

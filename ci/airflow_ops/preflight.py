@@ -15,7 +15,7 @@ from airflow_ops.evidence import pod_evidence
 from airflow_ops.kube import Cluster
 from airflow_ops.manifests import Manifest, render_environment
 from airflow_ops.repository import DAGS, ROOT
-from airflow_ops.values import Values
+from airflow_ops.values import Values, image_name
 
 PRIORITY_CLASSES = ROOT / "k8s/priority-classes.yaml"
 PROBE = "airflow-preflight"
@@ -204,7 +204,7 @@ def probe_image(cluster: Cluster, values: Values) -> None:
             lines = cluster.log(PROBE).splitlines()
             log = "\n".join(line.removeprefix(SAID) for line in lines if line.startswith(SAID)) or "\n".join(lines)
         raise fail(
-            f"the image {_image(values)} is not fit:\n" + (log or "\n".join(pod_evidence(cluster, pod))),
+            f"the image {image_name(values)} is not fit:\n" + (log or "\n".join(pod_evidence(cluster, pod))),
             "Mend the image or the database that the lines above name; nothing was changed.",
         )
     finally:
@@ -213,11 +213,6 @@ def probe_image(cluster: Cluster, values: Values) -> None:
 
 def _delete_probe(cluster: Cluster) -> None:
     cluster.kubectl("delete", "pod", PROBE, "--ignore-not-found", "--grace-period=0", "--wait=true")
-
-
-def _image(values: Values) -> str:
-    image = values["global"]["image"]
-    return f"{image['repository']}:{image['tag']}"
 
 
 def _wait_for_probe(cluster: Cluster) -> Any:
@@ -247,7 +242,7 @@ def _probe(values: Values, modules: list[str]) -> dict[str, Any]:
             "containers": [
                 {
                     "name": "probe",
-                    "image": _image(values),
+                    "image": image_name(values),
                     "imagePullPolicy": values["global"]["image"]["pullPolicy"],
                     "command": ["python", "-c", PROBE_SCRIPT, *modules],
                     "securityContext": values["airflow"]["securityContexts"]["containers"],

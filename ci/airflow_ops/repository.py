@@ -9,6 +9,5 @@ CHARTS = ROOT / "charts"
 DAGS = ROOT / "dags"
 PLUGINS = ROOT / "plugins"
 """What Airflow loads beside the bundle: the triggers."""
-LOCKS = (ROOT / "image/requirements.lock", ROOT / "ci/requirements.lock")
 STATE = Path(os.environ.get("AIRFLOW_OPS_STATE", ROOT / ".local"))
 """All that the local Airflow keeps; git-ignored, safe to delete while it is down. Tests take another folder."""

@@ -82,6 +82,12 @@ def installed_values(environment: str, overlays: Iterable[str] = ()) -> Values:
     return merge(read_yaml(CHARTS / "platform/values.yaml"), load_values(environment, overlays))
 
 
+def image_name(values: Values) -> str:
+    """Repository and tag of the environment's image."""
+    image = values["global"]["image"]
+    return f"{image['repository']}:{image['tag']}"
+
+
 def load_values(environment: str, overlays: Iterable[str] = ()) -> Values:
     """The merged values of an environment: base, the environment, then each overlay.
 
