@@ -15,6 +15,7 @@ from airflow_ops import scheduling
 from airflow_ops.bundle import POD_TEMPLATES, Task, load_tasks
 from airflow_ops.console import out, progress
 from airflow_ops.manifests import Manifest, Object, Pod, airflow_config, pods, render_environment
+from airflow_ops.pools import load_pools
 from airflow_ops.scheduling import COMPUTE, LimitRange, Load, NodeShape, show
 from airflow_ops.values import Values, load_values
 
@@ -103,9 +104,7 @@ class Environment:
         platform = values.get("platform") or {}
         self.shapes = [NodeShape.read(shape) for shape in platform.get("nodeShapes") or []]
         default_slots = self.config.getint("core", "default_pool_task_slot_count", fallback=DEFAULT_POOL_SLOTS)
-        self.pools = {"default_pool": default_slots} | {
-            name: int(pool["slots"]) for name, pool in (platform.get("pools") or {}).items()
-        }
+        self.pools = {"default_pool": default_slots} | {name: int(pool["slots"]) for name, pool in load_pools().items()}
 
     @property
     def executors(self) -> str:
@@ -253,7 +252,9 @@ def _assess_pools(report: Report, tasks: Iterable[Task]) -> None:
         slots = report.pools.get(task.pool)
         if slots is None:
             known = ", ".join(report.pools)
-            report.errors.append(f"task {task.identity} names the pool {task.pool!r}; platform.pools has {known}")
+            report.errors.append(
+                f"task {task.identity} names the pool {task.pool!r}; dags/config/pools.yaml has {known}"
+            )
         elif 0 <= slots < task.pool_slots:
             report.errors.append(
                 f"task {task.identity} takes {task.pool_slots} slots of pool {task.pool}, which has {slots}"

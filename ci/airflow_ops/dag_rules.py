@@ -22,7 +22,7 @@ class Known:
     Attributes:
         sizes: Worker sizes (`dags/config/sizes.yaml`).
         tags: Tags (`dags/config/tags.yaml`).
-        pools: Pools (`platform.pools` in values/).
+        pools: Pools (`dags/config/pools.yaml`).
     """
 
     sizes: frozenset[str]
@@ -139,7 +139,7 @@ def check_size(task: Any, known: Known) -> str | None:
 def check_pool(task: Any, known: Known) -> str | None:
     """A task of a pool that does not exist is never started."""
     if task.pool not in known.pools | {"default_pool"}:
-        return f"pool {task.pool!r} is not in platform.pools of values/"
+        return f"pool {task.pool!r} is not in dags/config/pools.yaml"
     return None
 
 

@@ -67,9 +67,11 @@ class Flights:
 
     Attributes:
         max_rejected_share: Share of a partition's rows (0 to 1) that may be set aside before the load is refused.
+        source_megabytes: Size of a year's flights: what a task that reads them all is given (`shared.limits`).
     """
 
     max_rejected_share: float
+    source_megabytes: float
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def select(table: Table, folder: ObjectStoragePath, day: date | None) -> Selecti
     """
     path = folder / table.file
     try:
-        with _lines(path) as lines:
+        with lines_of(path) as lines:
             header = tuple(_fields(next(lines, b"").removeprefix(codecs.BOM_UTF8)))
             chosen, undated = _choose(lines, _date_pattern(path, header) if day else None, day)
     except FileNotFoundError as error:
@@ -95,7 +95,7 @@ def _fields(line: bytes) -> list[str]:
 
 
 @contextmanager
-def _lines(path: ObjectStoragePath) -> Iterator[Iterator[bytes]]:
+def lines_of(path: ObjectStoragePath) -> Iterator[Iterator[bytes]]:
     """The lines of a file, or of the one file in an archive."""
     with path.open("rb") as file:  # type: ignore[no-untyped-call]
         if path.suffix != ".zip":

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from chart_rendering import Render, Rendered
 
+from airflow_ops.pools import SCRIPT, load_pools
 from airflow_ops.repository import ROOT
 
 
@@ -17,14 +18,12 @@ def pod(job: dict[str, Any]) -> dict[str, Any]:
     return job["spec"]["template"]["spec"]
 
 
-def test_the_migration_imports_pools_variables_and_users_as_the_values_say(dev: Rendered) -> None:
+def test_the_migration_brings_in_pools_variables_and_users(dev: Rendered) -> None:
     data = dev.starting("ConfigMap", "airflow-migrate-")["data"]
     pools = json.loads(data["pools.json"])
-    assert pools["warehouse"] == {
-        "slots": 4,
-        "description": "Concurrent loads into the warehouse",
-        "include_deferred": False,
-    }
+    assert pools == load_pools(), "those of dags/config/pools.yaml"
+    assert data["pools.py"] == SCRIPT.read_text()
+    assert "python /etc/migration/pools.py </etc/migration/pools.json" in data["migrate.sh"]
     assert json.loads(data["variables.json"]) == {"object_storage_uri": "file:///opt/airflow/object-store"}
     assert data["users.txt"].splitlines() == ["admin Admin admin@example.com", "platform Viewer platform@example.com"]
 
@@ -44,7 +43,6 @@ def test_the_migration_goes_straight_to_the_database_with_the_environments_image
     [
         {"global": {"airflowVersion": "3.3.3"}},
         {"global": {"image": {"tag": "other"}}},
-        {"platform": {"pools": {"warehouse": {"slots": 5}}}},
         {"platform": {"variables": {"more": "x"}}},
         {"platform": {"migration": {"deadline": 7}}},
     ],
@@ -154,8 +152,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "missing value": ("airflow-blue", {"global": {"environment": ""}}, ["/global/environment"]),
     "missing part": (
         "airflow-platform",
-        {"platform": {"pools": {"new": {"slots": 1}}}},
-        ["/platform/pools/new", "description"],
+        {"platform": {"users": {"new": {"role": "User"}}}},
+        ["/platform/users/new", "email"],
     ),
     "tag latest": ("airflow-blue", {"global": {"image": {"tag": "latest"}}}, ["/global/image/tag"]),
     "unknown key of the official chart": ("airflow-blue", {"airflow": {"schedulr": {}}}, ["schedulr"]),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_ops.repository import DAGS, PLUGINS
+from airflow_ops.values import load_values
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -34,6 +35,7 @@ def _make_home() -> Path:
     """An AIRFLOW_HOME whose airflow.cfg says all that differs from Airflow's defaults."""
     home = Path(tempfile.mkdtemp(prefix="airflow-tests-"))
     atexit.register(shutil.rmtree, home, ignore_errors=True)
+    values = load_values("dev")["airflow"]["config"]
     (home / "airflow.cfg").write_text(
         f"""
 [core]
@@ -41,6 +43,10 @@ dags_folder = {DAGS}
 load_examples = False
 plugins_folder = {PLUGINS}
 executor = LocalExecutor
+xcom_backend = {values["core"]["xcom_backend"]}
+[common.io]
+xcom_objectstorage_path = {home.as_uri()}/xcom
+xcom_objectstorage_threshold = {values["common.io"]["xcom_objectstorage_threshold"]}
 [database]
 sql_alchemy_conn = sqlite:///{home}/airflow.db
 [dag_processor]

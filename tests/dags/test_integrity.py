@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from airflow_ops.dag_inspection import Inspection, inspect_bundle
+from airflow_ops.pools import load_pools
 from airflow_ops.repository import DAGS
-from airflow_ops.values import load_values
 
 GOOD = '''
 """A DAG that keeps every rule."""
@@ -127,7 +127,7 @@ def found_in_bad(tmp_path_factory: pytest.TempPathFactory, pools: set[str]) -> I
 
 @pytest.fixture(scope="module")
 def pools() -> set[str]:
-    return set(load_values("dev")["platform"]["pools"])
+    return set(load_pools())
 
 
 def test_the_bundle_keeps_every_rule(pools: set[str]) -> None:

@@ -88,7 +88,7 @@ class TestCommand:
             "task load.run (pod_override): no node can take it: ordinary has 4 cpu, 5 are requested; "
             "gpu is tainted gpu=true",
             "task load.run (pod_override): the quota leaves no room for it beside the components",
-            "task load.run names the pool 'nowhere'; platform.pools has default_pool, warehouse",
+            "task load.run names the pool 'nowhere'; dags/config/pools.yaml has default_pool, warehouse",
             "task store.run takes 3 slots of pool warehouse, which has 2",
         ):
             assert expected in errors

@@ -29,10 +29,9 @@ def test_configuration_is_read_from_the_values(tmp_path: Path) -> None:
     assert compared > 5, "values/ hold configuration that applies here too"
 
 
-def test_pools_variables_and_environment_are_read_from_the_values(tmp_path: Path) -> None:
+def test_variables_and_environment_are_read_from_the_values(tmp_path: Path) -> None:
     made = local.local_settings(PORT, tmp_path)
     platform = load_values("dev")["platform"]
-    assert made.pools == platform["pools"]
     assert made.variables.keys() == platform["variables"].keys()
     assert made.environment["AIRFLOW_ENV"] == "dev"
 

@@ -9,7 +9,7 @@ airflow db check --retry "$((DATABASE_TIMEOUT / 5))" --retry-delay 5
 python -c 'from airflow.configuration import conf; conf.getimport("core", "auth_manager")'
 
 airflow db migrate
-airflow pools import /etc/migration/pools.json
+python /etc/migration/pools.py </etc/migration/pools.json
 airflow variables import /etc/migration/variables.json --action-on-existing-key overwrite
 
 # The password goes through standard input: arguments can be read by every process of the machine.

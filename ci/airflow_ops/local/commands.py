@@ -44,7 +44,8 @@ def up(
     with progress() as bar:
         started = _start(processes, settings, bar)
         client = airflow_api.api_client(settings.url, USER, settings.password)
-        objects.bring_in(client, settings.pools, settings.variables)
+        objects.bring_in(client, settings.variables)
+        objects.bring_in_pools(settings)
         _wait(bar, "DAGs parsed", DAGS_SECONDS, lambda: _dags_parsed(client), _logs_hint())
         loaded = pipeline.run_pipeline(client, bar)
     if not started and not loaded:

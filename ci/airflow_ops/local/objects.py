@@ -1,57 +1,61 @@
-"""Pools and variables of the local Airflow, brought in through its REST API."""
+"""Pools and variables of the local Airflow."""
 
-from typing import Any
+import json
+import subprocess
+import sys
 
 from airflow_client.client import (
-    ActionsInner3,
     ActionsInner4,
     ApiClient,
     BulkActionOnExistence,
-    BulkBodyPoolBody,
     BulkBodyVariableBody,
-    BulkCreateActionPoolBody,
     BulkCreateActionVariableBody,
-    PoolApi,
-    PoolBody,
     VariableApi,
     VariableBody,
 )
 
 from airflow_ops.console import fail
+from airflow_ops.local.processes import process_environment
+from airflow_ops.local.settings import LocalSettings
+from airflow_ops.pools import SCRIPT, load_pools
 
 OVERWRITE = BulkActionOnExistence.OVERWRITE
 
 
-def _check(what: str, answer: Any) -> None:
-    errors = answer.create.errors if answer.create else []
-    if errors:
-        raise fail(f"Airflow refused {what}: {errors}.", f"Mend platform.{what} in values/.")
-
-
-def bring_in(client: ApiClient, pools: dict[str, dict[str, Any]], variables: dict[str, str]) -> None:
-    """Create or overwrite pools and variables.
+def bring_in(client: ApiClient, variables: dict[str, str]) -> None:
+    """Create or overwrite variables through the REST API.
 
     Args:
         client: Client of the running Airflow.
-        pools: `platform.pools` of the values: slots, description and includeDeferred by name.
         variables: Values by key.
 
     Raises:
         ProblemError: Airflow refuses one of them.
     """
-    pool_bodies = [
-        PoolBody(
-            name=name,
-            slots=pool["slots"],
-            description=pool.get("description"),
-            include_deferred=pool.get("includeDeferred", False),
-        )
-        for name, pool in pools.items()
-    ]
-    if pool_bodies:
-        action = BulkCreateActionPoolBody(action="create", action_on_existence=OVERWRITE, entities=pool_bodies)
-        _check("pools", PoolApi(client).bulk_pools(BulkBodyPoolBody(actions=[ActionsInner3(action)])))
     entries = [VariableBody(key=key, value=value) for key, value in variables.items()]
-    if entries:
-        create = BulkCreateActionVariableBody(action="create", action_on_existence=OVERWRITE, entities=entries)
-        _check("variables", VariableApi(client).bulk_variables(BulkBodyVariableBody(actions=[ActionsInner4(create)])))
+    if not entries:
+        return
+    create = BulkCreateActionVariableBody(action="create", action_on_existence=OVERWRITE, entities=entries)
+    answer = VariableApi(client).bulk_variables(BulkBodyVariableBody(actions=[ActionsInner4(create)]))
+    errors = answer.create.errors if answer.create else []
+    if errors:
+        raise fail(f"Airflow refused variables: {errors}.", "Mend platform.variables in values/.")
+
+
+def bring_in_pools(settings: LocalSettings) -> None:
+    """Make the pools those of `dags/config/pools.yaml`, by the program that does it on a cluster.
+
+    Raises:
+        ProblemError: The file is wrong, or the metadata database refused it.
+    """
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT)],
+        input=json.dumps(load_pools()),
+        env=process_environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise fail(f"the pools could not be set: {last}", "See dags/config/pools.yaml.")

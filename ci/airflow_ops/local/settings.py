@@ -27,7 +27,6 @@ class LocalSettings:
         config: airflow.cfg by section and key; values are strings, as Airflow reads them.
         environment: Environment variables that are not secret, by name.
         secrets: Environment variables that are secret, by name.
-        pools: `platform.pools` of the values.
         variables: Airflow variables by name.
         password: Password of the page's user.
     """
@@ -36,7 +35,6 @@ class LocalSettings:
     config: Config
     environment: dict[str, str]
     secrets: dict[str, str] = field(repr=False)
-    pools: dict[str, dict[str, Any]]
     variables: dict[str, str]
     password: str = field(repr=False)
 
@@ -89,9 +87,16 @@ def overrides(port: int, state: Path = STATE) -> Config:
             "worker_log_server_port": str(log_ports(port)[0]),
             "trigger_log_server_port": str(log_ports(port)[1]),
         },
+        # A folder is the object storage here.
+        "common.io": {"xcom_objectstorage_path": f"{object_storage(state)}/xcom"},
         # Nothing scrapes one machine.
         "metrics": {"statsd_on": "False"},
     }
+
+
+def object_storage(state: Path) -> str:
+    """URI of the folder that stands in for an object storage."""
+    return (state / "object-storage").as_uri()
 
 
 def metadata_database(state: Path) -> Path:
@@ -214,7 +219,7 @@ def local_settings(port: int, state: Path = STATE) -> LocalSettings:
     drawn = _drawn_once(state / "secrets.json")
     wanted = _local_connections(values, connections(port, drawn["password"], state))
     variables = {name: str(value) for name, value in values["platform"].get("variables", {}).items()}
-    variables["object_storage_uri"] = (state / "object-storage").as_uri()
+    variables["object_storage_uri"] = object_storage(state)
     return LocalSettings(
         port=port,
         config=_merge(_merge(CHART_DEFAULTS, config_from_values(values)), local),
@@ -225,7 +230,6 @@ def local_settings(port: int, state: Path = STATE) -> LocalSettings:
             "AIRFLOW__API__SECRET_KEY": drawn["api"],
             **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(body) for name, body in wanted.items()},
         },
-        pools=values["platform"].get("pools", {}),
         variables=variables,
         password=drawn["password"],
     )
