@@ -1,25 +1,31 @@
-"""`airflow-ops alerts`: the alerts of charts/platform, what each looks at and where its runbook is."""
+"""`airflow-ops alerts`: the alerts of charts/platform, what each looks at, and whether a live Prometheus has that."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 import yaml
 from rich.table import Table
 
-from airflow_ops.console import fail, out
+from airflow_ops import kube, prometheus
+from airflow_ops.console import ProblemError, fail, out, progress
+from airflow_ops.live_rules import LiveRule, look, rules_of
 from airflow_ops.repository import CHARTS, ROOT
+from airflow_ops.values import installed_values
 
 RULES = CHARTS / "platform/files/rules"
 
-
-class Action(StrEnum):
-    """What to do with alerts."""
-
-    LIST = "list"
-    EXPLAIN = "explain"
+app = typer.Typer(
+    name="alerts",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="The alerts of charts/platform: list and explain them, and test them against a live Prometheus.",
+)
+AsJson = Annotated[bool, typer.Option("--json", help="For a script.")]
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,8 @@ def _table(found: list[Alert]) -> Table:
     return table
 
 
-def _find(name: str | None) -> Alert:
+def _find(name: str) -> Alert:
     found = {alert.name.lower(): alert for alert in load_alerts()}
-    if name is None:
-        raise fail("alerts explain needs the name of an alert.", "Take one from `airflow-ops alerts list`.", 2)
     wanted = name.lower()
     if wanted not in found:
         raise fail(f"there is no alert {name}.", "Take one from `airflow-ops alerts list`.", 2)
@@ -99,16 +103,106 @@ def _explain(alert: Alert) -> None:
     out.print("\n" + page.partition("\n")[2].strip(), markup=False, highlight=False)
 
 
-def alerts(
-    action: Annotated[Action, typer.Argument(help="`list`: all of them; `explain`: one, with its runbook.")],
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The alert to explain.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For a script.")] = False,
-) -> None:
-    """Show the alerts of charts/platform, before what an environment changes in platform.monitoring.alerts."""
-    chosen = load_alerts() if action is Action.LIST else [_find(name)]
+@app.command("list")
+def list_alerts(as_json: AsJson = False) -> None:
+    """List all alerts, before what an environment changes in platform.monitoring.alerts.
+
+    Example: airflow-ops alerts list --json
+    """
+    found = load_alerts()
     if as_json:
-        out.print_json(json.dumps([asdict(alert) for alert in chosen]))
-    elif action is Action.LIST:
-        out.print(_table(chosen))
+        out.print_json(json.dumps([asdict(alert) for alert in found]))
     else:
-        _explain(chosen[0])
+        out.print(_table(found))
+
+
+@app.command("explain")
+def explain_alert(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One of `airflow-ops alerts list`.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show one alert: what it looks at, and its runbook.
+
+    Example: airflow-ops alerts explain AirflowQueueDeep
+    """
+    alert = _find(name)
+    if as_json:
+        out.print_json(json.dumps([asdict(alert)]))
+    else:
+        _explain(alert)
+
+
+@contextmanager
+def _reach(environment: str, url: str) -> Iterator[prometheus.Prometheus]:
+    if url:
+        yield prometheus.Prometheus(url)
+    else:
+        with prometheus.connect(kube.connect(environment)) as found:
+            yield found
+
+
+def _wanted_rules(environment: str, overlays: list[str]) -> list[dict[str, Any]]:
+    """The rules of an environment, without the alerts that it turns off."""
+    own = installed_values(environment, overlays)["platform"]["monitoring"]["alerts"]
+    rules = rules_of(f"airflow-{environment}", [path.read_text() for path in sorted(RULES.glob("*.yaml"))])
+    return [rule for rule in rules if own.get(rule.get("alert"), {}).get("enabled", True)]
+
+
+def _print(found: list[LiveRule]) -> None:
+    for rule in found:
+        if rule.error:
+            out.print(f"[red]error[/] {rule.name}: {rule.error}", highlight=False)
+        for one in rule.unseen:
+            word = "[yellow]event[/]" if one.event else "[red]blind[/]"
+            waits = f"; it needs {one.event}" if one.event else ""
+            out.print(f"{word} {rule.name}: {one.why}", highlight=False, end="")
+            out.print(f"  {one.selector}{waits}", markup=False, highlight=False)
+    for state, colour in (("firing", "red"), ("pending", "yellow")):
+        for rule in found:
+            if rule.state == state:
+                out.print(f"[{colour}]{state}[/] {rule.name}", highlight=False)
+    if strange := sorted({rule.name for rule in found if not rule.loaded}):
+        out.print(f"[red]not loaded[/] {', '.join(strange)}", highlight=False)
+    counts = {
+        "do not evaluate": sum(bool(rule.error) for rule in found),
+        "blind": sum(bool(rule.blind) for rule in found),
+        "wait for an event": sum(bool(rule.unseen) and not rule.blind for rule in found),
+        "not loaded": sum(not rule.loaded for rule in found),
+        "firing": sum(rule.state == "firing" for rule in found),
+        "pending": sum(rule.state == "pending" for rule in found),
+    }
+    told = ", ".join(f"{number} {what}" for what, number in counts.items())
+    out.print(f"{len(found)} rules: {told}", highlight=False)
+
+
+@app.command("test")
+def ask_prometheus(
+    environment: Annotated[str, typer.Argument(metavar="ENV", help="dev, staging or prod: a file in values/.")],
+    url: Annotated[str, typer.Option(help="Prometheus to ask; without it, the one that takes ENV's rules.")] = "",
+    overlay: Annotated[list[str] | None, typer.Option(help="A file in values/overlays/; may be given again.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set every rule before a live Prometheus: does it evaluate, is there what it reads, is it loaded, does it fire.
+
+    A metric, a label or a value that a rule reads and that no series has makes the rule blind, unless
+    tests/alerts/metrics.tsv or events.tsv says that it needs an event first. The variable PROMETHEUS_TOKEN may hold a
+    bearer token.
+
+    Exit 0 if every rule evaluates, sees and is loaded, whatever fires; 1 if not; 2 if there is nothing to ask.
+
+    Example: airflow-ops alerts test prod --url https://prometheus.example.com
+    """
+    rules = _wanted_rules(environment, overlay or [])
+    try:
+        with progress() as bar, _reach(environment, url) as found:
+            bar.add_task(f"asking {found.url}", total=None)
+            live = look(found, f"airflow-{environment}", rules)
+    except ProblemError as problem:
+        problem.exit_code = 2
+        raise
+    if as_json:
+        out.print_json(json.dumps([rule.as_dict() for rule in live]))
+    else:
+        _print(live)
+    if any(rule.error or rule.blind or not rule.loaded for rule in live):
+        raise typer.Exit(1)

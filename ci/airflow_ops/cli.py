@@ -22,9 +22,9 @@ VERBS = {
     "cluster-down": "cluster:cluster_down",
     "deploy": "deploy:deploy",
     "smoke": "smoke:smoke",
-    "alerts": "alerts:alerts",
+    "alerts": "alerts:app",
 }
-"""Verb to the function that does it, MODULE:FUNCTION in this package, in the order of --help."""
+"""Verb to what does it, MODULE:NAME in this package, in the order of --help: a function, or an app with verbs."""
 
 
 class Verbs(TyperGroup):
@@ -38,9 +38,12 @@ class Verbs(TyperGroup):
         """The verb of this name; None if there is none."""
         if cmd_name not in VERBS:
             return None
-        module, _, function = VERBS[cmd_name].partition(":")
+        module, _, name = VERBS[cmd_name].partition(":")
+        found = getattr(import_module(f"airflow_ops.{module}"), name)
+        if isinstance(found, typer.Typer):
+            return typer.main.get_command(found)
         verb = typer.Typer(pretty_exceptions_enable=False, context_settings=ctx.command.context_settings)
-        verb.command(cmd_name)(getattr(import_module(f"airflow_ops.{module}"), function))
+        verb.command(cmd_name)(found)
         return typer.main.get_command(verb)
 
 

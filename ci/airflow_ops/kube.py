@@ -85,12 +85,13 @@ class Cluster:
         return text
 
     @contextmanager
-    def forward(self, service: str, port: int) -> Iterator[str]:
+    def forward(self, service: str, port: int, namespace: str = "") -> Iterator[str]:
         """Make a Service reachable on this machine for the time of a `with` block.
 
         Args:
-            service: Name of the Service.
+            service: Name of the Service, or kind/name of what has pods.
             port: Its port.
+            namespace: Where it is; empty for the environment's own.
 
         Yields:
             Its address, http://127.0.0.1:<free port>.
@@ -98,8 +99,10 @@ class Cluster:
         Raises:
             ProblemError: The Service does not exist or has no ready pod.
         """
-        command = [tools.find("kubectl"), "--context", self.context, "--namespace", self.namespace]
-        command += ["port-forward", f"service/{service}", f":{port}"]
+        namespace = namespace or self.namespace
+        target = service if "/" in service else f"service/{service}"
+        command = [tools.find("kubectl"), "--context", self.context, "--namespace", namespace]
+        command += ["port-forward", target, f":{port}"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             try:
                 line = process.stdout.readline() if process.stdout else ""
@@ -107,8 +110,8 @@ class Cluster:
                 if not found:
                     said = process.stderr.read().strip() if process.stderr else ""
                     raise fail(
-                        f"Service {service} of {self.namespace} cannot be reached: {said or 'no answer'}.",
-                        f"Look at its pods: kubectl --context {self.context} -n {self.namespace} get pods.",
+                        f"{target} of {namespace} cannot be reached: {said or 'no answer'}.",
+                        f"Look at its pods: kubectl --context {self.context} -n {namespace} get pods.",
                     )
                 yield f"http://127.0.0.1:{found[1]}"
             finally:

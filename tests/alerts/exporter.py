@@ -1,5 +1,6 @@
 """The real StatsD exporter, with the mapping of values/base.yaml."""
 
+import csv
 import re
 import shutil
 import socket
@@ -12,12 +13,31 @@ from pathlib import Path
 import httpx
 import yaml
 
-REPOSITORY = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
 TYPES = {"counter": "c", "gauge": "g", "summary": "ms", "histogram": "ms"}
 Series = tuple[str, frozenset[tuple[str, str]]]
 
 
-def _free_ports(count: int) -> list[int]:
+def known_metrics() -> dict[str, dict[str, str]]:
+    """Metric to its row of metrics.tsv: what is scraped, what Airflow sends for it, and the event that it needs."""
+    with (HERE / "metrics.tsv").open() as file:
+        return {row["metric"]: row for row in csv.DictReader(file, delimiter="\t")}
+
+
+def listed(text: str) -> list[str]:
+    """The items of a cell."""
+    return [] if text == "-" else text.split(",")
+
+
+def line(row: dict[str, str], **values: str) -> str:
+    """A metric as Airflow sends it with statsd_influxdb_enabled."""
+    tags = "".join(f",{tag}={values.get(tag, tag)}" for tag in listed(row["tags"]))
+    kind = "gauge" if row["type"] == "dropped" else row["type"]
+    return f"airflow.{row['sent_as']}{tags}:1|{TYPES[kind]}"
+
+
+def free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
@@ -65,7 +85,7 @@ def running_exporter(folder: Path) -> Iterator[Exporter]:
     mapping.write_text(
         yaml.safe_dump({"mappings": values["overrideMappings"], "defaults": {"ttl": values["cache"]["ttl"]}})
     )
-    statsd, web = _free_ports(2)
+    statsd, web = free_ports(2)
     command = [program, f"--statsd.mapping-config={mapping}", "--statsd.listen-udp="]
     command += [f"--statsd.listen-tcp=127.0.0.1:{statsd}", f"--web.listen-address=127.0.0.1:{web}"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:

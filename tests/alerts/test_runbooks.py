@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import airflow.api_fastapi.core_api.openapi as openapi
+import click
 import pytest
 import typer
 import yaml
@@ -107,9 +108,10 @@ def check_airflow_ops(arguments: list[str]) -> None:
     """The command line itself takes the arguments; nothing is run."""
     assert arguments[0] in VERBS
     group: Any = typer.main.get_command(app)
-    context = group.make_context("airflow-ops", arguments)
-    name, verb, rest = group.resolve_command(context, arguments)
-    verb.make_context(name, rest, parent=context)
+    context = group.make_context("airflow-ops", list(arguments))
+    while isinstance(group, click.Group):
+        name, group, arguments = group.resolve_command(context, arguments)
+        context = group.make_context(name, list(arguments), parent=context)
 
 
 def check_curl(arguments: list[str]) -> None:

@@ -12,6 +12,7 @@ import yaml
 from chart_rendering import HelmOutput, Render
 
 from airflow_ops.repository import CHARTS, VALUES
+from airflow_ops.values import merge, read_yaml
 
 RULES = CHARTS / "platform/files/rules"
 
@@ -42,6 +43,21 @@ def written() -> dict[str, dict[str, Any]]:
 
 def test_development_asks_for_no_operator(render: Render) -> None:
     assert not [one for one in platform(render, "dev") if one["apiVersion"].startswith("monitoring.coreos.com")]
+
+
+def test_an_overlay_asks_for_everything(render: Render) -> None:
+    values = read_yaml(VALUES / "overlays/monitoring.yaml")
+    manifests = objects(render("airflow-platform", values, "dev"))
+    assert rules(manifests).keys() == written().keys()
+    labels = [one["metadata"]["labels"] for one in manifests if one["apiVersion"].startswith("monitoring.coreos.com")]
+    assert {label["release"] for label in labels} == {"prometheus"}
+
+
+def test_the_tests_on_a_cluster_turn_no_alert_off(render: Render) -> None:
+    values = merge(read_yaml(VALUES / "overlays/monitoring.yaml"), read_yaml(VALUES / "overlays/e2e.yaml"))
+    found = rules(objects(render("airflow-platform", values, "dev")))
+    assert found.keys() == written().keys()
+    assert found["AirflowSchedulerDown"]["for"] == "5s"
 
 
 @pytest.mark.parametrize("environment", ["staging", "prod"])

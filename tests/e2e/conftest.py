@@ -9,6 +9,7 @@ import pytest
 from live_environment import Airflow, DagRepository, WorkerPods, ops
 from pytest_helm_charts.clusters import Cluster as HelmChartsCluster
 
+from airflow_ops import prometheus
 from airflow_ops.dag_repository import push_arguments
 from airflow_ops.kube import Cluster, connect
 from airflow_ops.repository import ROOT
@@ -17,8 +18,15 @@ from airflow_ops.values import installed_values
 
 
 @pytest.fixture(scope="session")
-def deployed() -> subprocess.CompletedProcess[str]:
-    done = ops("deploy", "dev")
+def overlays() -> list[str]:
+    """Options with which all tests deploy dev: monitoring where the cluster has the operator for it."""
+    chosen = ["monitoring", "e2e"] if prometheus.is_there(connect("dev")) else []
+    return [option for overlay in chosen for option in ("--overlay", overlay)]
+
+
+@pytest.fixture(scope="session")
+def deployed(overlays: list[str]) -> subprocess.CompletedProcess[str]:
+    done = ops("deploy", "dev", *overlays)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 

@@ -27,10 +27,10 @@ def test_deploy_ends_with_a_canary_in_pods_of_our_templates(deployed: subprocess
     assert "each from a template of pod_templates/" in deployed.stdout
 
 
-def test_a_second_deploy_changes_nothing_and_restarts_nothing(cluster: Cluster) -> None:
+def test_a_second_deploy_changes_nothing_and_restarts_nothing(cluster: Cluster, overlays: list[str]) -> None:
     before = lasting_pods(cluster)
     secrets = {s.metadata.name: s.data for s in cluster.core.list_namespaced_secret(cluster.namespace).items}
-    again = ops("deploy", "dev")
+    again = ops("deploy", "dev", *overlays)
     assert again.returncode == 0, again.stderr
     assert lasting_pods(cluster) == before
     for name, data in secrets.items():
@@ -38,8 +38,8 @@ def test_a_second_deploy_changes_nothing_and_restarts_nothing(cluster: Cluster) 
             assert cluster.core.read_namespaced_secret(name, cluster.namespace).data == data, name
 
 
-def test_what_is_deployed_is_what_is_rendered(cluster: Cluster) -> None:
-    compared = ops("diff", cluster.environment, "--live")
+def test_what_is_deployed_is_what_is_rendered(cluster: Cluster, overlays: list[str]) -> None:
+    compared = ops("diff", cluster.environment, "--live", *overlays)
     assert compared.returncode == 0, compared.stdout
 
 

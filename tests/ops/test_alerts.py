@@ -49,9 +49,19 @@ def test_explain_shows_what_is_looked_at_and_what_to_do() -> None:
 
 
 def test_an_unknown_alert_is_an_error_that_says_where_to_look() -> None:
-    for arguments in (["explain", "AirflowQueueDeeper"], ["explain"]):
-        answer = alerts(*arguments)
-        assert answer.returncode == 2
-        assert "airflow-ops alerts list" in answer.stderr
-        assert "Traceback" not in answer.stderr
-    assert "AirflowQueueDeeper" in alerts("explain", "AirflowQueueDeeper").stderr
+    answer = alerts("explain", "AirflowQueueDeeper")
+    assert answer.returncode == 2
+    assert "AirflowQueueDeeper" in answer.stderr
+    assert "airflow-ops alerts list" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_explain_asks_for_a_name() -> None:
+    answer = alerts("explain")
+    assert answer.returncode == 2
+    assert "NAME" in answer.stderr
+
+
+def test_every_command_shows_an_example() -> None:
+    for command in ("list", "explain", "test"):
+        assert f"airflow-ops alerts {command}" in alerts(command, "--help").stdout
