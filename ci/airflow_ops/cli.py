@@ -23,6 +23,7 @@ VERBS = {
     "deploy": "deploy:deploy",
     "smoke": "smoke:smoke",
     "alerts": "alerts:app",
+    "dashboards": "dashboards.command:dashboards",
 }
 """Verb to what does it, MODULE:NAME in this package, in the order of --help: a function, or an app with verbs."""
 
