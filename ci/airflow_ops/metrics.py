@@ -61,13 +61,11 @@ def selector_events() -> list[tuple[Selector, str]]:
 
 def event_of(selector: Selector) -> str:
     """What has to happen before a selector matches anything; empty where it always does."""
-    metric = known_metrics().get(selector.metric)
-    if metric and metric.event:
-        return metric.event
     for rarer, event in selector_events():
         if rarer.metric == selector.metric and set(rarer.matchers) <= set(selector.matchers):
             return event
-    return ""
+    metric = known_metrics().get(selector.metric)
+    return metric.event if metric else ""
 
 
 def unknown(expr: str, recorded: frozenset[str] = frozenset()) -> list[str]:

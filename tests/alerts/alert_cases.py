@@ -13,7 +13,7 @@ RULES = HERE.parents[1] / "charts/platform/files/rules"
 HOME = "airflow-prod"
 EXPORTER = {"job": "airflow-blue-statsd", "instance": "10.0.0.1:9102"}
 KUBE_STATE = {"job": "kube-state-metrics", "instance": "10.0.0.2:8080"}
-MINUTES = {"m": 1, "h": 60}
+SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Case:
     Attributes:
         alert: The alert that it is about.
         name: Alert, whether it fires, and which of its cases it is.
-        minutes: When to look.
+        seconds: When to look.
         every: How often the rules are evaluated.
         series: What differs from the world; None takes a series out of it.
         firing: Names of the alerts that fire then, and no other.
@@ -31,7 +31,7 @@ class Case:
 
     alert: str
     name: str
-    minutes: int
+    seconds: int
     every: str
     series: dict[str, str | None]
     firing: frozenset[str]
@@ -48,22 +48,22 @@ def load_alerts() -> dict[str, dict[str, Any]]:
     return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
 
 
-def _minutes(text: str) -> int:
-    return int(text[:-1]) * MINUTES[text[-1]]
+def _seconds(text: str) -> int:
+    return sum(int(number) * SECONDS[unit] for number, unit in re.findall(r"(\d+)([smh])", text))
 
 
 def load_cases() -> list[Case]:
     """The cases of all alerts, a world without change before them."""
-    cases = [Case("", "all is well", 75, "1m", {}, frozenset())]
+    cases = [Case("", "all is well", 75 * 60, "1m", {}, frozenset())]
     for alert, kinds in yaml.safe_load((HERE / "cases.yaml").read_text()).items():
         for kind, items in kinds.items():
             for number, item in enumerate(items, 1):
                 every, series = item.get("every", "1m"), item["series"]
                 firing = frozenset({alert, *item.get("also", [])} if kind == "fires" else item.get("also", []))
                 name = f"{alert} {kind} {number}"
-                cases.append(Case(alert, name, _minutes(item["at"]), every, series, firing))
+                cases.append(Case(alert, name, _seconds(item["at"]), every, series, firing))
                 if "not_yet" in item:
-                    early = _minutes(item["not_yet"])
+                    early = _seconds(item["not_yet"])
                     cases.append(Case(alert, f"{name}, not yet", early, every, series, frozenset()))
     return cases
 
@@ -93,7 +93,7 @@ def unit_test(case: Case, rules: dict[str, dict[str, Any]]) -> dict[str, Any]:
     unknown = [name for name, values in case.series.items() if values is None and name not in world[HOME]]
     assert not unknown, f"{case.name} takes out what the world does not hold: {unknown}"
     values = {
-        _series(name, namespace): _going_on(value, case.minutes + 10)
+        _series(name, namespace): _going_on(value, case.seconds // 60 + 10)
         for namespace, inhabitants in world.items()
         for name, value in inhabitants.items()
         if namespace != HOME or name not in case.series
@@ -108,7 +108,7 @@ def unit_test(case: Case, rules: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "promql_expr_test": [
             {
                 "expr": 'count by (alertname, namespace) (ALERTS{alertstate="firing"})',
-                "eval_time": f"{case.minutes}m",
+                "eval_time": f"{case.seconds}s",
                 "exp_samples": [
                     {"labels": f'{{alertname="{alert}", namespace="{HOME}"}}', "value": 1}
                     for alert in sorted(case.firing & _alerts_of(rules))

@@ -4,7 +4,7 @@ import contextlib
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -106,10 +106,19 @@ class DagRepository:
     def push_version(self, version: str, *, rewrite: bool = False) -> str:
         """Push the e2e DAG as `version`; `rewrite` takes the last commit away, as a force-push does."""
         text = (ROOT / "tests/e2e/dags/e2e_show_version.py").read_text().replace("@VERSION@", version)
-        target = self.folder / "dags/platform/e2e_show_version.py"
-        target.write_text(text)
-        self._git("add", str(target))
-        self._git("commit", "--quiet", "--message", version, *(["--amend"] if rewrite else []))
+        return self.push({"dags/platform/e2e_show_version.py": text}, rewrite=rewrite)
+
+    def push(self, files: Mapping[str, str | None], *, rewrite: bool = False) -> str:
+        """Push files by their path in the repository, None to take one away; gives the commit."""
+        for path, text in files.items():
+            target = self.folder / path
+            if text is None:
+                target.unlink(missing_ok=True)
+            else:
+                target.write_text(text)
+        self._git("add", "--all")
+        message = ", ".join(files)
+        self._git("commit", "--quiet", "--allow-empty", "--message", message, *(["--amend"] if rewrite else []))
         self._git(*push_arguments(self.cluster, f"HEAD:refs/heads/{self.ref}"))
         return self._git("rev-parse", "HEAD")
 
