@@ -232,7 +232,10 @@ def _probe(values: Values, modules: list[str]) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": PROBE, "labels": {"app.kubernetes.io/part-of": "airflow"}},
+        "metadata": {
+            "name": PROBE,
+            "labels": {"app.kubernetes.io/part-of": "airflow", "app.kubernetes.io/name": PROBE},
+        },
         "spec": {
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
