@@ -1,8 +1,8 @@
 """What NetworkPolicies let through, worked out from rendered manifests.
 
-By the rules of the Kubernetes documentation, "Network Policies": a pod that no policy of a direction selects is open in it;
-policies add up; a connection needs the sender's egress and the receiver's ingress. Whether an ipBlock covers the addresses
-of pods is left to the network plug-in there, so `allows` is told which it is.
+By the rules of the Kubernetes documentation, "Network Policies": a pod that no policy of a direction selects is open in
+it; policies add up; a connection needs the sender's egress and the receiver's ingress. Whether an ipBlock covers the
+addresses of pods is left to the network plug-in there, so `allows` is told which it is.
 """
 
 import ipaddress

@@ -1,6 +1,6 @@
 """Pods that a task may ask for by executor_config, good and bad, and the policy that judges them, without a cluster.
 
-A file is a partial pod, as a pod_override is one; a bad one names in the annotation `refused-for` what its refusal says.
+A file is a partial pod, as a pod_override is; a bad one names in the annotation `refused-for` what its refusal says.
 """
 
 from functools import cache
