@@ -96,7 +96,7 @@ class Prometheus:
         return {series["alertname"] for series in found}
 
 
-def _selector_text(selector: dict[str, Any]) -> str:
+def selector_text(selector: dict[str, Any]) -> str:
     """A LabelSelector as the Kubernetes API takes it in a query."""
     parts = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
     for item in selector.get("matchExpressions") or []:
@@ -148,7 +148,7 @@ class Operator:
             if home != self.cluster.namespace:
                 return False
         else:
-            wanted = _selector_text(spec["ruleNamespaceSelector"])
+            wanted = selector_text(spec["ruleNamespaceSelector"])
             names = self.cluster.core.list_namespace(label_selector=wanted).items
             if self.cluster.namespace not in [one.metadata.name for one in names]:
                 return False
@@ -157,7 +157,7 @@ class Operator:
             VERSION,
             self.cluster.namespace,
             "prometheusrules",
-            label_selector=_selector_text(spec["ruleSelector"]),
+            label_selector=selector_text(spec["ruleSelector"]),
         )
         return bool(rules["items"])
 
