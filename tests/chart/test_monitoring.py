@@ -57,7 +57,7 @@ def test_the_tests_on_a_cluster_turn_no_alert_off(render: Render) -> None:
     values = merge(read_yaml(VALUES / "overlays/monitoring.yaml"), read_yaml(VALUES / "overlays/e2e.yaml"))
     found = rules(objects(render("airflow-platform", values, "dev")))
     assert found.keys() == written().keys()
-    assert found["AirflowSchedulerDown"]["for"] == "5s"
+    assert found["AirflowSchedulerDown"]["for"] == "20s"
 
 
 @pytest.mark.parametrize("environment", ["staging", "prod"])
