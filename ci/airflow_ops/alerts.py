@@ -11,6 +11,7 @@ import yaml
 from rich.table import Table
 
 from airflow_ops import kube, prometheus
+from airflow_ops.alert_routing import routing
 from airflow_ops.console import ProblemError, fail, out, progress
 from airflow_ops.live_rules import LiveRule, look, rules_of
 from airflow_ops.repository import CHARTS, ROOT
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The alerts of charts/platform: list and explain them, and test them against a live Prometheus.",
 )
+app.command("routing")(routing)
 AsJson = Annotated[bool, typer.Option("--json", help="For a script.")]
 
 
