@@ -76,6 +76,14 @@ deploy: ## bring an environment to what values/ say: make deploy ENV=dev
 smoke: ## run the canary on an environment: make smoke ENV=dev
 	@$(OPS) smoke $(ENV) $(ARGS)
 
+.PHONY: backup
+backup: ## dump the metadata database to object storage: make backup ENV=dev
+	@$(OPS) backup $(ENV) $(ARGS)
+
+.PHONY: restore
+restore: ## bring the metadata database back from a backup: make restore ENV=dev
+	@$(OPS) restore $(ENV) $(ARGS)
+
 .PHONY: alerts
 alerts: ## do the alerts fire where they should: promtool's checks and tests
 	@$(ENVIRONMENT) && .venv/bin/pytest -p no:helm-charts tests/alerts $(ARGS)

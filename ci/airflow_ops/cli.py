@@ -22,6 +22,8 @@ VERBS = {
     "cluster-down": "cluster:cluster_down",
     "deploy": "deploy:deploy",
     "smoke": "smoke:smoke",
+    "backup": "backup:backup",
+    "restore": "restore:restore",
     "alerts": "alerts:app",
     "dashboards": "dashboards.command:dashboards",
 }

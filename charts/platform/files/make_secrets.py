@@ -42,9 +42,9 @@ def connection(kind: str, **fields: Any) -> str:
     return json.dumps({"conn_type": kind, **fields}, sort_keys=True)
 
 
-def database_url(driver: str, secret: str) -> str:
-    """The metadata database's address for a SQLAlchemy driver."""
-    return f"postgresql+{driver}://airflow:{quote(secret, safe='')}@airflow-database:5432/airflow"
+def database_url(driver: str, secret: str, user: str = "airflow", database: str = "airflow") -> str:
+    """A database's address for a SQLAlchemy driver; the metadata database's by default."""
+    return f"postgresql+{driver}://{user}:{quote(secret, safe='')}@airflow-database:5432/{database}"
 
 
 def missing(wanted: Wanted, found: Secrets) -> Secrets:
@@ -75,6 +75,7 @@ def missing(wanted: Wanted, found: Secrets) -> Secrets:
             "connection": database_url("psycopg2", database["airflow"]),
             "connection-async": database_url("psycopg", database["airflow"]),
             "connection-direct": database_url("psycopg2", database["airflow"]),
+            "connection-admin": database_url("psycopg2", database["postgres"], "postgres", "postgres"),
         },
         "fernet": {"fernet-key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()},
         "jwt": {"jwt-secret": secrets.token_urlsafe(64)},

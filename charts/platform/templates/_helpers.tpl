@@ -16,6 +16,13 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{ .Values.global.image.repository }}:{{ .Values.global.image.tag }}
 {{- end -}}
 
+{{/* How a pod logs in to the registry, the same as the official chart's pods; takes the root. */}}
+{{- define "platform.pullSecrets" -}}
+{{- with .Values.airflow.imagePullSecrets -}}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end -}}
+{{- end -}}
+
 {{/* Pod Security `restricted` for a pod of the Airflow image; takes the root. */}}
 {{- define "platform.podSecurity" -}}
 runAsNonRoot: true

@@ -1,0 +1,194 @@
+"""Backups of the metadata database: what the pods may do, and what the script keeps, deletes and refuses."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import boto3
+import pytest
+import sqlalchemy as sa
+from chart_rendering import Render, Rendered
+from cryptography.fernet import Fernet
+from moto.server import ThreadedMotoServer
+
+from airflow_ops.repository import ROOT
+
+NOW = datetime(2026, 11, 21, 1, 15, tzinfo=UTC)
+BUCKET = "example-backups"
+
+
+def cron_job(environment: Rendered) -> dict[str, Any]:
+    return environment.one("CronJob", "airflow-backup")["spec"]
+
+
+def test_every_environment_is_backed_up_by_a_pod_that_can_do_nothing_else(environment: Rendered) -> None:
+    spec = cron_job(environment)
+    assert spec["concurrencyPolicy"] == "Forbid"
+    pod = spec["jobTemplate"]["spec"]["template"]["spec"]
+    assert pod["serviceAccountName"] == "airflow-backup"
+    assert pod["automountServiceAccountToken"] is False
+    containers = [*pod["initContainers"], *pod["containers"]]
+    assert [c["name"] for c in containers] == ["connection", "dump", "store"]
+    secrets = {e["valueFrom"]["secretKeyRef"]["key"] for c in containers for e in c["env"] if "valueFrom" in e}
+    assert secrets == {"connection-direct"}, "no Fernet key, and a role that may only read and write its database"
+
+
+def test_no_worker_reaches_the_backups(environment: Rendered) -> None:
+    settings = next(
+        json.loads(e["value"])
+        for e in cron_job(environment)["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["env"]
+        if e["name"] == "BACKUP"
+    )
+    claims = {v["persistentVolumeClaim"]["claimName"] for w in environment.workers().values()
+              for v in w["spec"]["volumes"] if "persistentVolumeClaim" in v}  # fmt: skip
+    assert "airflow-backup" not in claims
+    variables = json.loads(environment.starting("ConfigMap", "airflow-migrate-")["data"]["variables.json"])
+    assert not settings["uri"].startswith(variables["object_storage_uri"].removesuffix("/platform") + "/")
+
+
+def test_a_failed_backup_is_no_job_of_the_release(environment: Rendered) -> None:
+    """A deploy gives up when a Job with the release's label has failed."""
+    labels = cron_job(environment)["jobTemplate"]["metadata"]["labels"]
+    assert "app.kubernetes.io/instance" not in labels
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"uri": ""}, "platform.backup.uri"), ({"keepAtLeast": 0}, "keepAtLeast"), ({"schedule": "daily"}, "schedule")],
+    ids=str,
+)
+def test_what_would_make_no_backup_is_refused(render: Render, change: dict[str, Any], named: str) -> None:
+    answer = render("airflow-platform", {"platform": {"backup": change}})
+    assert answer.code != 0
+    assert named in answer.error
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[ModuleType]:
+    """What the pods run."""
+    spec = importlib.util.spec_from_file_location("backup_script", ROOT / "charts/platform/files/backup.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["backup_script"] = module  # dataclasses look themselves up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["backup_script"]
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """Moto's server speaks S3 over HTTP: the same client code as against Amazon."""
+    server = ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=["file", "s3"])
+def store(request: pytest.FixtureRequest, script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    if request.param == "file":
+        return script.Store(f"file://{tmp_path}/backups", {})
+    endpoint = request.getfixturevalue("s3")
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "testing")
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    client.create_bucket(Bucket=f"{BUCKET}-{tmp_path.name.replace('_', '-').strip('-')}".lower()[:60].strip("-"))
+    name = client.list_buckets()["Buckets"][-1]["Name"]
+    return script.Store(f"s3://{name}/metadata", {"endpoint_url": endpoint, "skip_instance_cache": True})
+
+
+def put(script: ModuleType, store: Any, folder: Path, age: int) -> str:
+    """Store a backup that is some days old."""
+    dump = folder / "dump"
+    dump.write_bytes(b"x" * (age + 1))
+    started = NOW - timedelta(days=age)
+    name = f"{started:%Y%m%dT%H%M%SZ}-airflow-3.3.2-abc"
+    store.put(dump, script.Backup(name, started.isoformat(), "3.3.2", {}, age + 1, script.sha256(dump)))
+    return name
+
+
+def names(store: Any) -> list[str]:
+    return [backup.name for backup in store.backups()]
+
+
+def test_what_is_too_old_goes(script: ModuleType, store: Any, tmp_path: Path) -> None:
+    assert names(store) == []
+    made = [put(script, store, tmp_path, age) for age in (40, 31, 29, 0)]
+    assert store.prune(30, 1, NOW) == made[:2]
+    assert names(store) == made[2:]
+
+
+def test_the_last_good_ones_stay_however_old(script: ModuleType, store: Any, tmp_path: Path) -> None:
+    made = [put(script, store, tmp_path, age) for age in (400, 300, 200)]
+    store.files.pipe_file(store.path("20261120T000000Z-airflow-3.3.2-abc.dump"), b"ended half-way")
+    store.prune(30, 2, NOW)
+    assert names(store) == made[1:], "what ended half-way does not count"
+
+
+def test_a_dump_that_is_cut_off_is_no_backup(script: ModuleType, store: Any, tmp_path: Path) -> None:
+    good, cut = put(script, store, tmp_path, 2), put(script, store, tmp_path, 1)
+    store.files.pipe_file(store.path(f"{cut}.dump"), b"x")
+    store.files.invalidate_cache()
+    assert names(store) == [good]
+
+
+def test_leftovers_go_after_a_day_and_strangers_stay(script: ModuleType, store: Any, tmp_path: Path) -> None:
+    put(script, store, tmp_path, 0)
+    for name in ("20261118T000000Z-airflow-3.3.2-abc.dump", "20261121T010000Z-airflow-3.3.2-abc.dump", "notes.dump"):
+        store.files.pipe_file(store.path(name), b"x")
+    store.prune(30, 1, NOW)
+    left = {Path(entry).name for entry in store.files.ls(store.folder, detail=False)}
+    assert "20261118T000000Z-airflow-3.3.2-abc.dump" not in left
+    assert {"20261121T010000Z-airflow-3.3.2-abc.dump", "notes.dump"} <= left, "one may be on its way"
+
+
+def test_libpq_gets_every_part_of_the_address(script: ModuleType) -> None:
+    url = sa.make_url(
+        "postgresql+psycopg2://air%40flow:p%2Fw@db.example.com/airflow?sslmode=verify-full&sslrootcert=/ca"
+    )
+    assert script.service("metadata", url).splitlines() == [
+        "[metadata]", "host=db.example.com", "port=5432", "user=air@flow", "password=p/w", "dbname=airflow",
+        "sslmode=verify-full", "sslrootcert=/ca",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def encrypted() -> Iterator[tuple[sa.Connection, str]]:
+    """A database with one encrypted variable and a connection without a password, and the key."""
+    key = Fernet.generate_key()
+    with sa.create_engine("sqlite://").connect() as connection:
+        connection.execute(sa.text("CREATE TABLE variable (key TEXT, val TEXT, is_encrypted BOOLEAN)"))
+        connection.execute(
+            sa.text(
+                "CREATE TABLE connection (conn_id TEXT, password TEXT, is_encrypted BOOLEAN, extra TEXT, "
+                "is_extra_encrypted BOOLEAN)"
+            )
+        )
+        value = Fernet(key).encrypt(b"x").decode()
+        connection.execute(sa.text("INSERT INTO variable VALUES ('mark', :value, true)"), {"value": value})
+        connection.execute(sa.text("INSERT INTO connection VALUES ('plain', NULL, false, NULL, false)"))
+        yield connection, key.decode()
+
+
+def test_a_restore_looks_whether_the_key_fits(
+    script: ModuleType, encrypted: tuple[sa.Connection, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, key = encrypted
+    other = Fernet.generate_key().decode()
+    monkeypatch.setenv("FERNET_KEY", f"{other},{key}")
+    assert script.decrypt_all(database) == 1
+    monkeypatch.setenv("FERNET_KEY", other)
+    with pytest.raises(script.ProblemError, match="does not decrypt the variable mark"):
+        script.decrypt_all(database)
+
+
+def test_the_revisions_are_those_of_the_installed_airflow(script: ModuleType) -> None:
+    assert script.heads().keys() == {"alembic_version", "alembic_version_fab"}
+    assert all(script.heads().values())

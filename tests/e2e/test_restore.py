@@ -1,0 +1,57 @@
+"""A database that is gone comes back from object storage as it was when it was backed up, and runs the canary."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from airflow_client.client import ConnectionApi, ConnectionBody, VariableApi, VariableBody
+from airflow_client.client.exceptions import NotFoundException
+from live_environment import Airflow, ops
+
+from airflow_ops.kube import Cluster
+from airflow_ops.smoke import login
+
+CONNECTION = ConnectionBody(connection_id="e2e_restored", conn_type="http", password="encrypted", extra='{"a": "b"}')  # noqa: S106
+MARK = "e2e_after_the_backup"
+
+
+def sql(cluster: Cluster, command: str) -> str:
+    """Run SQL as the development database's superuser."""
+    shell = 'PGPASSWORD=$POSTGRES_PASSWORD exec psql -h 127.0.0.1 -U postgres -At -v ON_ERROR_STOP=1 -c "$0"'
+    return cluster.kubectl("exec", "airflow-database-0", "--", "sh", "-c", shell, command)
+
+
+@pytest.fixture
+def without_former_databases(cluster: Cluster) -> Iterator[None]:
+    yield
+    for name in sql(cluster, r"SELECT datname FROM pg_database WHERE datname LIKE 'airflow\_before\_%'").split():
+        sql(cluster, f"DROP DATABASE {name}")
+
+
+@pytest.mark.usefixtures("without_former_databases")
+def test_a_dropped_database_comes_back(cluster: Cluster, airflow: Airflow, capsys: pytest.CaptureFixture[str]) -> None:
+    ConnectionApi(airflow.client).post_connection(CONNECTION)
+    made = ops("backup", "dev", "--json")
+    assert made.returncode == 0, made.stderr
+    backup = json.loads(made.stdout)["name"]
+    VariableApi(airflow.client).post_variable(VariableBody(key=MARK, value="1"))
+    airflow.trigger("platform_run_canary")
+
+    refused = ops("restore", "dev", backup)
+    assert refused.returncode == 1
+    assert "1 DAG runs that were made after" in " ".join(refused.stderr.split())
+    assert VariableApi(airflow.client).get_variable(MARK).value == "1", "nothing was changed"
+
+    sql(cluster, "DROP DATABASE airflow WITH (FORCE)")
+    restored = ops("restore", "dev")
+    assert restored.returncode == 0, restored.stderr
+    assert f"restored dev from {backup}" in restored.stdout
+    assert "tasks of platform_run_canary succeeded" in restored.stdout
+    with capsys.disabled():
+        print("\n" + restored.stdout)
+
+    with login(cluster) as client:
+        with pytest.raises(NotFoundException):
+            VariableApi(client).get_variable(MARK)
+        assert ConnectionApi(client).get_connection("e2e_restored").conn_type == "http"
+        ConnectionApi(client).delete_connection("e2e_restored")

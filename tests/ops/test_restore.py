@@ -1,0 +1,97 @@
+"""What `restore` refuses before it changes anything, and where it goes on."""
+
+from typing import Any
+
+import pytest
+
+from airflow_ops import restore
+from airflow_ops.backup import backup_job, container
+from airflow_ops.console import ProblemError
+
+HEADS = {"alembic_version": "abc", "alembic_version_fab": "def"}
+
+
+def backup(name: str = "b", **changes: Any) -> dict[str, Any]:
+    return {"name": name, "airflow": "3.3.2", "revision": HEADS, **changes}
+
+
+def found(**changes: Any) -> dict[str, Any]:
+    return {"backups": [backup()], "heads": HEADS, "may_create": True, "database": None, **changes}
+
+
+def test_the_newest_is_chosen_unless_one_is_named() -> None:
+    three = [backup("a"), backup("b"), backup("c")]
+    assert restore.choose(three, None, "dev")["name"] == "c"
+    assert restore.choose(three, "b", "dev")["name"] == "b"
+
+
+@pytest.mark.parametrize(("there", "name"), [([], None), ([backup()], "other")])
+def test_a_backup_that_is_not_there_is_told(there: list[dict[str, Any]], name: str | None) -> None:
+    with pytest.raises(ProblemError, match=f"there is no backup {name or ''}"):
+        restore.choose(there, name, "dev")
+
+
+def test_a_dropped_database_is_restored_without_a_question() -> None:
+    restore.check(found(), backup(), False)
+
+
+def test_newer_runs_are_not_lost_unless_that_is_meant() -> None:
+    newer = found(database={"comment": "", "newer_runs": {"b": 3}})
+    with pytest.raises(ProblemError, match="3 DAG runs") as told:
+        restore.check(newer, backup(), False)
+    assert "--discard-newer-runs" in told.value.fix
+    restore.check(newer, backup(), True)
+
+
+def test_the_schema_of_another_version_is_refused_with_that_version() -> None:
+    older = backup(airflow="3.2.2", revision=HEADS | {"alembic_version": "old"})
+    with pytest.raises(ProblemError, match=r"alembic_version is old, this image needs abc") as told:
+        restore.check(found(), older, True)
+    assert "Airflow 3.2.2" in told.value.fix
+
+
+def test_a_role_that_may_not_create_databases_is_told() -> None:
+    with pytest.raises(ProblemError, match="may not create databases") as told:
+        restore.check(found(may_create=False), backup(), True)
+    assert "connection-admin" in told.value.fix
+
+
+@pytest.mark.parametrize(
+    ("database", "swapped"),
+    [
+        (None, False),
+        ({"comment": ""}, False),
+        ({"comment": "restored from a"}, False),
+        ({"comment": "restored from b"}, True),
+    ],
+    ids=str,
+)
+def test_a_restore_that_ended_after_the_swap_is_known(database: dict[str, Any] | None, swapped: bool) -> None:
+    assert restore.is_swapped(found(database=database), backup("b")) is swapped
+
+
+def cron_job() -> dict[str, Any]:
+    pod = {"initContainers": [{"name": "dump", "image": "p", "env": []}], "containers": [{"name": "store", "env": []}]}
+    template = {
+        "metadata": {"labels": {"l": "1"}},
+        "spec": {"activeDeadlineSeconds": 9, "template": {"metadata": {}, "spec": pod}},
+    }
+    return {"metadata": {"uid": "u"}, "spec": {"jobTemplate": template}}
+
+
+def test_a_backup_by_hand_counts_as_the_cron_jobs() -> None:
+    job = backup_job(cron_job())
+    assert (
+        job["metadata"]["ownerReferences"][0] | {"uid": "u", "controller": True}
+        == job["metadata"]["ownerReferences"][0]
+    )
+    assert [c["name"] for c in job["spec"]["template"]["spec"]["initContainers"]] == ["dump"]
+    assert job["spec"]["activeDeadlineSeconds"] == 9
+
+
+def test_only_the_containers_that_need_a_secret_get_it() -> None:
+    template = cron_job()["spec"]["jobTemplate"]
+    plain = container(template, "dump", ["bash", "load.sh", "load"], {})
+    assert (plain["name"], plain["image"], plain["env"]) == ("load", "p", [])
+    other = container(template, "store", ["python", "x.py", "verify"], {"FERNET_KEY": ("airflow-fernet", "fernet-key")})
+    assert other["env"][0]["valueFrom"]["secretKeyRef"]["name"] == "airflow-fernet"
