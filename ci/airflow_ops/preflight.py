@@ -183,6 +183,13 @@ def imports_of_dags() -> list[str]:
     return sorted(found)
 
 
+def secrets_backends(values: Values) -> list[str]:
+    """Classes of the secrets backends that the configuration names, of the control plane and of workers."""
+    config = values["airflow"]["config"]
+    named = (config.get("secrets", {}).get("backend"), config.get("workers", {}).get("secrets_backend"))
+    return sorted({name for name in named if name})
+
+
 def probe_image(cluster: Cluster, values: Values) -> None:
     """Start the environment's image once: pull it, import what it needs, reach the database if there is one.
 
@@ -192,7 +199,8 @@ def probe_image(cluster: Cluster, values: Values) -> None:
         ProblemError: The image cannot be pulled, an import fails, or the database does not answer.
     """
     auth_manager = values["airflow"]["config"]["core"]["auth_manager"]
-    names = [":".join(auth_manager.rsplit(".", 1)), "airflow.providers.cncf.kubernetes.executors.kubernetes_executor"]
+    names = [":".join(name.rsplit(".", 1)) for name in (auth_manager, *secrets_backends(values))]
+    names.append("airflow.providers.cncf.kubernetes.executors.kubernetes_executor")
     _delete_probe(cluster)
     try:
         cluster.kubectl("create", "-f", "-", stdin=json.dumps(_probe(values, [*names, *imports_of_dags()])))

@@ -94,8 +94,10 @@ spec:
         - secretRef:
             name: {{ $global.secrets.git }}
         {{- end }}
+        {{- with $global.secrets.connections }}
         - secretRef:
-            name: {{ $global.secrets.connections }}
+            name: {{ . }}
+        {{- end }}
       volumeMounts:
         - name: config
           mountPath: {{ $airflow.airflowHome }}/airflow.cfg

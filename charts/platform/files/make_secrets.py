@@ -86,6 +86,7 @@ def missing(wanted: Wanted, found: Secrets) -> Secrets:
     lacking = {
         purpose: {key: value for key, value in content.items() if key not in found.get(purpose, {})}
         for purpose, content in complete.items()
+        if purpose in wanted["secrets"]
     }
     return {purpose: content for purpose, content in lacking.items() if content or purpose not in found}
 

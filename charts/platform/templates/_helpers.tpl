@@ -23,6 +23,13 @@ imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end -}}
 {{- end -}}
 
+{{/* Not empty where pods log in to the registry by global.secrets.registry. Takes the root. */}}
+{{- define "platform.usesRegistrySecret" -}}
+{{- range .Values.airflow.imagePullSecrets -}}
+{{- if eq .name $.Values.global.secrets.registry -}}yes{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Pod Security `restricted` for a pod of the Airflow image; takes the root. */}}
 {{- define "platform.podSecurity" -}}
 runAsNonRoot: true
