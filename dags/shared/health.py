@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import httpx
-from airflow.sdk import BaseHook, ObjectStoragePath, Variable
+from airflow.sdk import ObjectStoragePath, Variable
 
+from shared import platform_api
 from shared.environment import environment
 from shared.warehouse import execute, insert, query, transaction, warehouse_hook
 
-API = "airflow_api"
-API_TIMEOUT_SECONDS = 10
 CHECK_DEADLINE_SECONDS = 30
 """For all checks together, which run at once: what hangs is told as such and holds no other check up."""
 KEEP_DAYS = 30
@@ -84,9 +82,8 @@ def check_heartbeat(component: str, limit_seconds: float) -> str:
 
 def check_bundle() -> str:
     """The age of the last parse of this DAG: an old one means that changes to the bundle do not arrive."""
-    with _api() as client:
-        token = client.post("/auth/token", json=_login()).raise_for_status().json()["access_token"]
-        answer = client.get(f"/api/v2/dags/{DAG_ID}", headers={"Authorization": f"Bearer {token}"}).raise_for_status()
+    with platform_api.logged_in() as client:
+        answer = client.get(f"/api/v2/dags/{DAG_ID}").raise_for_status()
     parsed = answer.json()["last_parsed_time"]
     if parsed is None:
         raise UnhealthyError(f"{DAG_ID} was never parsed")
@@ -201,17 +198,6 @@ def _fresh(what: str, timestamp: str, limit_seconds: float) -> str:
 
 def _platform_health() -> dict[str, Any]:
     """What the API server says of all components; needs no login."""
-    with _api() as client:
+    with platform_api.client() as client:
         body: dict[str, Any] = client.get("/api/v2/monitor/health").raise_for_status().json()
         return body
-
-
-def _api() -> httpx.Client:
-    connection = BaseHook.get_connection(API)
-    url = f"{connection.schema or 'http'}://{connection.host}:{connection.port or 8080}"
-    return httpx.Client(base_url=url, timeout=API_TIMEOUT_SECONDS)
-
-
-def _login() -> dict[str, str | None]:
-    connection = BaseHook.get_connection(API)
-    return {"username": connection.login, "password": connection.password}
