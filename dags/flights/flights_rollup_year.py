@@ -6,6 +6,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import Asset, AssetAlias, Metadata, dag, get_current_context, task
 
+from shared.deadlines import deadline
 from shared.defaults import default_args
 from shared.environment import environment
 from shared.limits import limits
@@ -22,6 +23,7 @@ ROLLUPS = AssetAlias("flights_rollups")
     max_active_runs=1,
     max_active_tasks=2,
     dagrun_timeout=timedelta(hours=2),
+    deadline=deadline("flights_rollup_year", "flights", timedelta(minutes=30)),
     default_args=default_args("flights", executor_config=resources("small")),
     on_failure_callback=notify_run_failure,
     tags=["flights", "pattern"],

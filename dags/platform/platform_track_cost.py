@@ -50,7 +50,7 @@ def report(tasks: int) -> str:
     tags=["platform", "daily", "pattern"],
 )
 def platform_track_cost() -> None:
-    """### Cost of a day
+    """### Cost of a day.
 
     **Partition:** a day in UTC that is over, `2026-01-15`. Each task instance that ended on it costs the requests of
     its size (`dags/config/sizes.yaml`) times its duration, every try, by `dags/config/prices.yaml`. Rows: the warehouse

@@ -39,11 +39,17 @@ class Notifications:
         slack_connection: Id of the Airflow connection of type `slack`; where it does not exist, messages are logged.
         slack_channel: Channel, with its `#`.
         pagerduty_connection: Id of the connection of type `pagerduty_events`; null where nobody is to be woken.
+        email_connection: Id of the connection of type `smtp`; null where nobody gets e-mail.
+        by_team: Whether a team's own channel and address (`dags/config/teams.yaml`) are told; else the channel above.
+        failures_an_hour: Messages on failures of one DAG in an hour; the rest is logged only. Pages are not held back.
     """
 
     slack_connection: str
     slack_channel: str
     pagerduty_connection: str | None
+    email_connection: str | None
+    by_team: bool
+    failures_an_hour: int
 
 
 @dataclass(frozen=True)

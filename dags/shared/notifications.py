@@ -11,11 +11,13 @@ import html
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec
+from urllib.parse import quote
 
-from airflow.providers.common.compat.sdk import redact
+import yaml
+from airflow.providers.common.compat.sdk import conf, redact
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from shared.environment import environment
+from shared.environment import CONFIG, environment
 
 CRITICAL = "critical"
 """The tag of a DAG whose failure pages somebody."""
@@ -65,7 +67,7 @@ def notify_run_failure(context: Context) -> None:
 def notify_success(context: Context) -> None:
     """Tell that a DAG run succeeded; for a DAG's `on_success_callback` (in `default_args` each task would tell)."""
     dag_id = context["dag"].dag_id
-    _send_slack(f"SUCCESS {dag_id}", {"DAG": dag_id, "Run": _run_id(context)}, link=None)
+    _send_slack(f"SUCCESS {dag_id}", {"DAG": dag_id, "Run": _run_id(context)}, _links(context), channel(_team(context)))
 
 
 @_never_raises
@@ -76,7 +78,9 @@ def log_retry(context: Context) -> None:
 
 
 def _tell_failure(context: Context, what: str, error: str) -> None:
+    """Slack and e-mail as often as the environment allows, PagerDuty always."""
     critical = CRITICAL in context["dag"].tags
+    title = f"{'CRITICAL' if critical else 'FAILURE'} {what}"
     ti = context.get("ti")
     fields = {
         "DAG": context["dag"].dag_id,
@@ -85,28 +89,83 @@ def _tell_failure(context: Context, what: str, error: str) -> None:
         "Try": str(getattr(ti, "try_number", "none")),
         "Error": error[:SLACK_ERROR_LENGTH],
     }
-    _send_slack(f"{'CRITICAL' if critical else 'FAILURE'} {what}", fields, link=getattr(ti, "log_url", None))
+    from shared.message_limit import HELD_BACK, admit
+
+    verdict = admit(context["dag"].dag_id, environment().notifications.failures_an_hour)
+    if verdict is HELD_BACK:
+        log.warning("Held back, this DAG has told enough this hour. Message: %s %s", title, fields)
+    else:
+        fields |= {"Note": verdict} if verdict else {}
+        _send_slack(title, fields, _links(context), channel(_team(context)))
+        _send_email(title, fields, _links(context), _team(context))
     if critical:
         _send_page(context, what, error)
 
 
 @_never_raises
-def _send_slack(title: str, fields: dict[str, str], link: str | None) -> None:
-    """Post one message of Block Kit blocks to the channel of this environment."""
+def _send_slack(title: str, fields: dict[str, str], links: dict[str, str], to: str) -> None:
+    """Post one message of Block Kit blocks to a channel."""
     told = environment().notifications
-    blocks = _blocks(title, fields, link)
+    blocks = _blocks(title, fields, links)
     try:
         from airflow.providers.slack.hooks.slack import SlackHook
 
         hook = SlackHook(slack_conn_id=told.slack_connection, timeout=SLACK_TIMEOUT_SECONDS)
-        hook.call("chat.postMessage", json={"channel": told.slack_channel, "text": title, "blocks": blocks})
+        hook.call("chat.postMessage", json={"channel": to, "text": title, "blocks": blocks})
     except AirflowNotFoundException:
         reason = f"connection {told.slack_connection!r} does not exist"
-        log.warning("Not sent to Slack %s: %s. Message: %s %s", told.slack_channel, reason, title, fields)
+        log.warning("Not sent to Slack %s: %s. Message: %s %s", to, reason, title, fields)
 
 
-def _blocks(title: str, fields: dict[str, str], link: str | None) -> list[dict[str, Any]]:
-    """Block Kit: a header, the fields in two columns, a link to the log."""
+@_never_raises
+def _send_email(title: str, fields: dict[str, str], links: dict[str, str], team: str) -> None:
+    """Write to the team's address, where the environment tells by team and by e-mail."""
+    told, address = environment().notifications, teams().get(team, {}).get("email")
+    if told.email_connection is None or not told.by_team or address is None:
+        return
+    try:
+        from airflow.providers.smtp.hooks.smtp import SmtpHook
+
+        lines = [f"<b>{html.escape(name)}</b>: {html.escape(text)}" for name, text in fields.items()]
+        lines += [f'<a href="{html.escape(url)}">{name}</a>' for name, url in links.items()]
+        with SmtpHook(smtp_conn_id=told.email_connection) as smtp:
+            smtp.send_email_smtp(to=address, subject=title, html_content="<br>".join(lines))
+    except AirflowNotFoundException:
+        log.warning("No e-mail to %s: connection %r does not exist. Message: %s", address, told.email_connection, title)
+
+
+@functools.cache
+def teams() -> dict[str, dict[str, str]]:
+    """Channel and address by team, as `dags/config/teams.yaml` has them."""
+    content: dict[str, dict[str, str]] = yaml.safe_load((CONFIG / "teams.yaml").read_text())
+    return content
+
+
+def channel(team: str) -> str:
+    """Where a team is told in this environment."""
+    told = environment().notifications
+    return teams()[team]["slack_channel"] if told.by_team and team in teams() else told.slack_channel
+
+
+def page_of(dag_id: str) -> str | None:
+    """The page of a DAG, on which its documentation says what to do if it fails; None without [api] base_url."""
+    base = conf.get("api", "base_url", fallback=None)
+    return f"{base.rstrip('/')}/dags/{quote(dag_id)}" if base else None
+
+
+def _links(context: Context) -> dict[str, str]:
+    """Log, run and runbook: the DAG's documentation on its page is its runbook."""
+    page, log_url = page_of(context["dag"].dag_id), getattr(context.get("ti"), "log_url", None)
+    links = {"Log": log_url, "Run": page and f"{page}/runs/{quote(_run_id(context), safe='')}", "Runbook": page}
+    return {name: url for name, url in links.items() if url}
+
+
+def _team(context: Context) -> str:
+    return str((getattr(context["dag"], "default_args", None) or {}).get("owner", ""))
+
+
+def _blocks(title: str, fields: dict[str, str], links: dict[str, str]) -> list[dict[str, Any]]:
+    """Block Kit: a header, the fields in two columns, the links."""
     columns = [
         {"type": "mrkdwn", "text": f"*{name}*\n{html.escape(text, quote=False)}"} for name, text in fields.items()
     ]
@@ -114,8 +173,9 @@ def _blocks(title: str, fields: dict[str, str], link: str | None) -> list[dict[s
         {"type": "header", "text": {"type": "plain_text", "text": title[:150]}},
         {"type": "section", "fields": columns},
     ]
-    if link:
-        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": f"<{link}|Log>"}})
+    if links:
+        text = " · ".join(f"<{url}|{name}>" for name, url in links.items())
+        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": text}})
     return blocks
 
 

@@ -72,6 +72,7 @@ def day(run_text: Callable[[str, str], DagRun], monkeypatch: pytest.MonkeyPatch)
         with create_session() as session:
             mine = update(TaskInstance).where(TaskInstance.run_id == run_id)
             session.execute(mine.values(end_date=end, start_date=end - dt.timedelta(hours=1), duration=3600.0 + number))
+    monkeypatch.delenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST")  # from here on this repository's DAGs
 
 
 def rows(platform: Any) -> list[tuple[Any, ...]]:

@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
@@ -50,6 +51,13 @@ def received(monkeypatch: pytest.MonkeyPatch) -> Iterator[Received]:
         monkeypatch.setattr(pagerduty.EventsApiV2Client, "url", here)
         yield requests
         server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def own_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages of one test do not count in another."""
+    connection = {"conn_type": "sqlite", "host": str(tmp_path / "warehouse.db")}
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(connection))
 
 
 @pytest.fixture
