@@ -6,7 +6,6 @@ from typing import Any
 import pendulum
 from airflow.sdk import Asset, CronPartitionTimetable, dag, get_current_context, task
 
-from shared.deadlines import deadline
 from shared.defaults import default_args
 from shared.flights_tables import LOCAL_TIMEZONE
 from shared.notifications import notify_run_failure
@@ -22,7 +21,6 @@ from shared.resources import resources
     max_active_runs=4,
     max_consecutive_failed_dag_runs=5,
     dagrun_timeout=timedelta(hours=2),
-    deadline=deadline("flights_ingest_daily", "flights", timedelta(hours=1)),
     default_args=default_args(owner="flights"),
     on_failure_callback=notify_run_failure,
     tags=["flights", "daily"],

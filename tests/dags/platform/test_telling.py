@@ -5,7 +5,7 @@ import json
 import logging
 import socketserver
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from airflow.models.dagrun import DagRun
 from airflow.models.deadline import Deadline
-from airflow.models.trigger import Trigger
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
@@ -173,17 +172,36 @@ flights_be_late()
 """
 
 
-def missed(run: DagRun, alert: Any) -> dict[str, Any]:
-    """Let Airflow handle a missed deadline as its scheduler and triggerer do: what the callback's trigger said last."""
+@pytest.fixture
+def late(rest: Any, tmp_path: Path) -> str:
+    """A run of a DAG that has a deadline, as DAG processor and API server make them; its id."""
+    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+    from airflow.models.dagbundle import DagBundleModel
+
+    (tmp_path / "flights_be_late.py").write_text(TEXT)
+    bag = BundleDagBag(dag_folder=tmp_path, bundle_path=tmp_path, bundle_name="deadlines")
+    assert not bag.import_errors
     with create_session() as session:
-        late = Deadline(datetime.now(UTC), alert.callback, run.id, None, dag_id=run.dag_id)
-        session.add(late)
+        if session.scalar(select(DagBundleModel).where(DagBundleModel.name == "deadlines")) is None:
+            session.add(DagBundleModel(name="deadlines"))
+            session.flush()
+        sync_bag_to_db(bag, "deadlines", None, session=session)
+    answer = rest.post("/api/v2/dags/flights_be_late/dagRuns", json={"logical_date": None})
+    assert answer.status_code == 200, answer.text
+    run_id: str = answer.json()["dag_run_id"]
+    return run_id
+
+
+def missed(run_id: str) -> dict[str, Any]:
+    """What the scheduler does with the deadline of a run that is over, and the triggerer after it: its last word."""
+    with create_session() as session:
+        mine = select(Deadline).join(DagRun, DagRun.id == Deadline.dagrun_id).where(DagRun.run_id == run_id)
+        overdue = session.scalars(mine).one()
+        assert overdue.deadline_time - datetime.now(UTC) < timedelta(seconds=1)
+        overdue.handle_miss(session)
         session.flush()
-        late.handle_miss(session)
-        session.flush()
-        row = session.scalars(select(Trigger).order_by(Trigger.id.desc())).first()
-        assert row is not None
-        classpath, kwargs = row.classpath, row.kwargs
+        trigger = overdue.callback.trigger
+        classpath, kwargs = trigger.classpath, trigger.kwargs
 
     from airflow._shared.module_loading import import_string
 
@@ -194,32 +212,22 @@ def missed(run: DagRun, alert: Any) -> dict[str, Any]:
     return last
 
 
-@pytest.fixture
-def late(run_text: Callable[[str, str], DagRun], tmp_path: Path) -> tuple[DagRun, Any]:
-    """A run, and the deadline of its DAG."""
-    from airflow.dag_processing.dagbag import BundleDagBag
-
-    run = run_text("flights_be_late", TEXT)
-    bag = BundleDagBag(dag_folder=tmp_path / "flights_be_late.py", bundle_path=tmp_path, bundle_name="test")
-    alerts = bag.dags["flights_be_late"].deadline
-    return run, alerts[0] if isinstance(alerts, list) else alerts
-
-
-def test_a_missed_deadline_is_told_from_the_triggerer(late: tuple[DagRun, Any], slack: list[dict[str, Any]]) -> None:
-    assert missed(*late) == {"state": "success", "body": f"sent to {teams()['flights']['slack_channel']}"}
+def test_a_missed_deadline_is_told_from_the_triggerer(late: str, slack: list[dict[str, Any]]) -> None:
+    assert missed(late) == {"state": "success", "body": f"sent to {teams()['flights']['slack_channel']}"}
 
     (message,) = slack
     assert message["text"] == "DEADLINE MISSED flights_be_late"
-    assert late[0].run_id in str(message["blocks"])
+    assert late in str(message["blocks"])
     assert "https://airflow.example/dags/flights_be_late|Runbook" in str(message["blocks"])
 
 
-def test_without_slack_the_callback_says_so_and_does_not_fail(late: tuple[DagRun, Any]) -> None:
-    assert missed(*late) == {"state": "success", "body": "logged: connection 'slack_default' does not exist"}
+def test_without_slack_the_callback_says_so_and_does_not_fail(late: str) -> None:
+    assert missed(late) == {"state": "success", "body": "logged: connection 'slack_default' does not exist"}
 
 
-def test_the_callback_lies_where_the_triggerer_finds_it_and_not_in_the_bundle(late: tuple[DagRun, Any]) -> None:
+def test_the_callback_lies_where_the_triggerer_finds_it_and_not_in_the_bundle() -> None:
     from airflow_ops.repository import PLUGINS
+    from shared.deadlines import CALLBACK
 
-    module, _, function = late[1].callback.path.partition(".")
-    assert f"def {function}(" in (PLUGINS / f"{module}.py").read_text()
+    module, _, function = CALLBACK.partition(".")
+    assert f"async def {function}(" in (PLUGINS / f"{module}.py").read_text()
