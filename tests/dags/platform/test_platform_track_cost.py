@@ -66,20 +66,19 @@ def test_every_try_and_every_mapped_instance_counts_and_what_never_ran_does_not(
 
 @pytest.fixture
 def day(run_text: Callable[[str, str], DagRun], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run of one large task and two mapped ones that ended on the day, and one just after it."""
-    for number, end in enumerate((DAY + dt.timedelta(hours=5), DAY + dt.timedelta(days=1))):
-        run_id = run_text("sales_count_cost", TEXT).run_id
+    """A run of one large task and two mapped ones that ended on the day, and one of another DAG just after it."""
+    ends = {"sales_count_cost": DAY + dt.timedelta(hours=5), "sales_count_later": DAY + dt.timedelta(days=1)}
+    for dag_id, end in ends.items():
+        run_id = run_text(dag_id, TEXT.replace("sales_count_cost", dag_id)).run_id
         with create_session() as session:
             mine = update(TaskInstance).where(TaskInstance.run_id == run_id)
-            session.execute(mine.values(end_date=end, start_date=end - dt.timedelta(hours=1), duration=3600.0 + number))
+            session.execute(mine.values(end_date=end, start_date=end - dt.timedelta(hours=1), duration=3600.0))
     monkeypatch.delenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST")  # from here on this repository's DAGs
 
 
 def rows(platform: Any) -> list[tuple[Any, ...]]:
     with sqlite3.connect(platform.warehouse) as database:
-        sql = (
-            "SELECT team, dag_id, task_id, size, tries, seconds, cost FROM task_costs WHERE dag_id = 'sales_count_cost'"
-        )
+        sql = "SELECT team, dag_id, task_id, size, tries, seconds, cost FROM task_costs WHERE dag_id LIKE 'sales_%'"
         return sorted(database.execute(sql).fetchall())
 
 

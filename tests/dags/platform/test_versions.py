@@ -37,8 +37,9 @@ Commit = Callable[[str, str], None]
 
 
 @pytest.fixture
-def commit(metadata_database: None, tmp_path: Path) -> Commit:
+def commit(metadata_database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commit:
     """Let the DAG processor find the DAG at a commit, with a second task of a name."""
+    monkeypatch.setenv("AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL", "0")  # a test does not wait 30 s
     from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
     from airflow.models.dagbundle import DagBundleModel
 
