@@ -1,6 +1,7 @@
 """Airflow's own REST API, read through the connection `airflow_api`: a worker has no database."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -19,20 +20,22 @@ def client() -> httpx.Client:
     return httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS)
 
 
-def logged_in() -> httpx.Client:
+@contextmanager
+def logged_in() -> Iterator[httpx.Client]:
     """A client with the login of the connection; its token outlives a task."""
-    connection, opened = BaseHook.get_connection(CONNECTION), client()
+    connection = BaseHook.get_connection(CONNECTION)
     login = {"username": connection.login, "password": connection.password}
-    token = opened.post("/auth/token", json=login).raise_for_status().json()["access_token"]
-    opened.headers["Authorization"] = f"Bearer {token}"
-    return opened
+    with client() as opened:
+        token = opened.post("/auth/token", json=login).raise_for_status().json()["access_token"]
+        opened.headers["Authorization"] = f"Bearer {token}"
+        yield opened
 
 
 def pages(api: httpx.Client, path: str, key: str, **parameters: Any) -> Iterator[dict[str, Any]]:
     """All items of a collection, page by page.
 
     Args:
-        api: What `logged_in` gave.
+        api: What `logged_in` gives.
         path: Below `/api/v2`.
         key: Where the items stand in the answer, such as `dags`.
         **parameters: Filters and `order_by`.
