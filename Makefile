@@ -32,6 +32,10 @@ test: ## everything that needs no cluster
 lint: ## ruff, mypy, yamllint, shellcheck
 	@$(ENVIRONMENT) && ci/lint
 
+.PHONY: secrets-scan
+secrets-scan: ## is there a secret in the files or in a rendered manifest: gitleaks
+	@$(ENVIRONMENT) && ci/secrets-scan
+
 .PHONY: lock
 lock: ## resolve the requirements into locks anew
 	@$(ENVIRONMENT) && ci/lock

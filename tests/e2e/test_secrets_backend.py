@@ -31,7 +31,8 @@ def backend_variables() -> dict[str, str]:
     return {
         "AIRFLOW__WORKERS__SECRETS_BACKEND": workers["secrets_backend"],
         "AIRFLOW__WORKERS__SECRETS_BACKEND_KWARGS": json.dumps(json.loads(arguments)),
-        "AWS_ROLE_ARN": "arn:aws:iam::111122223333:role/airflow-dev",
+        # Of moto's own account: it keeps each account's secrets apart, as Amazon does.
+        "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/airflow-dev",
         "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/secrets/eks.amazonaws.com/serviceaccount/token",
         "AWS_DEFAULT_REGION": "eu-central-1",
         "AWS_ENDPOINT_URL": f"http://{MOTO}:5000",
