@@ -12,6 +12,12 @@ PROBELESS = re.compile(r".*-log-groomer")
 CREDENTIALS_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@\"']*:(?!\$)[^/\s:@\"']+@")
 SECRET_WORDS = {"PASSWORD", "PASSWD", "PASSPHRASE", "TOKEN", "SECRET", "CREDENTIALS"}
 SECRET_ENDINGS = ("API_KEY", "ACCESS_KEY", "PRIVATE_KEY", "FERNET_KEY", "SECRET_KEY", "SQL_ALCHEMY_CONN")
+KEYS = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_\w{36}|\bxox[abprs]-[\w-]{10,}"
+    r"|\beyJ[\w-]{10,}\.eyJ[\w-]+\."
+    r"|(?<![\w/+=-])[\w-]{43}=(?![\w/+=-])"
+)
+"""Private keys, AWS access keys, tokens of GitHub and Slack, JWTs, Fernet keys (32 bytes in URL-safe base64)."""
 HARMLESS_ENDINGS = {"FILE", "PATH", "NAME", "DIR", "URL", "BACKEND"}
 
 
@@ -169,6 +175,21 @@ def holds_no_secret(manifest: Manifest) -> Iterator[str]:
         for key, text in (manifest.object.get("data") or {}).items():
             if CREDENTIALS_IN_URL.search(str(text)):
                 yield f"its key {key} holds a URL with a password: put it into a Secret"
+    for path, text in _texts(manifest.object):
+        if KEYS.search(text):
+            yield f"{path} holds a key or token: put it into a Secret"
+
+
+def _texts(node: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every text of an object with its path."""
+    if isinstance(node, str):
+        yield path, node
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield from _texts(value, f"{path}.{key}".removeprefix("."))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _texts(value, f"{path}[{index}]")
 
 
 CONTAINER_RULES: tuple[Callable[[Container], Iterable[str]], ...] = (

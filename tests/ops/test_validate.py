@@ -109,7 +109,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": "mine"},
-            "data": {"dsn": "redis://:swordfish@r/0"},
+            "data": {"dsn": "redis://:swordfish@r/0", "more": f"aws_key: AKIA{16 * 'X'}", "fernet": 43 * "k" + "="},
         },
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "mine"}, "spec": {"port": 1}},
         {"apiVersion": "policy/v1beta1", "kind": "PodSecurityPolicy", "metadata": {"name": "old"}, "spec": {}},
@@ -178,6 +178,8 @@ def test_each_policy_names_release_kind_object_and_container(found: list[str]) -
         f"{at}/careless: args holds a URL with a password: take it from an environment variable of a Secret",
         "airflow-platform/Secret/mine: is a Secret with data: make it outside of Helm and name it in values",
         "airflow-platform/ConfigMap/mine: its key dsn holds a URL with a password: put it into a Secret",
+        "airflow-platform/ConfigMap/mine: data.more holds a key or token: put it into a Secret",
+        "airflow-platform/ConfigMap/mine: data.fernet holds a key or token: put it into a Secret",
         f"{template}: automountServiceAccountToken is not false: a worker pod runs user code",
         f"{template}/base: resources.requests lacks cpu and memory",
     }

@@ -1,0 +1,107 @@
+"""Who may do what in the cluster: service accounts, roles and tokens are those listed here, in every environment."""
+
+import re
+
+from chart_rendering import ENVIRONMENTS, Rendered
+
+from airflow_ops import policies
+from airflow_ops.manifests import Pod
+
+CLUSTER_SCOPED = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+"""The only kinds without namespace; neither gives a right."""
+
+COLOUR = ("api-server", "cleanup", "dag-processor", "database-cleanup", "scheduler", "statsd", "triggerer", "worker")
+ACCOUNTS = {
+    environment: {"airflow-platform", *(f"airflow-blue-{name}" for name in COLOUR)} for environment in ENVIRONMENTS
+}
+ACCOUNTS["dev"] |= {"airflow-secrets"}
+ACCOUNTS["staging"] |= {"airflow-blue-pgbouncer"}
+ACCOUNTS["prod"] |= {"airflow-blue-pgbouncer"}
+
+TOKENS = {"airflow-blue-api-server", "airflow-blue-cleanup", "airflow-blue-scheduler", "airflow-secrets"}
+"""Reads pods' logs; deletes finished pods; starts pods; makes the Secrets of development."""
+
+POD_LAUNCHER = {
+    "pods: create delete get list patch watch",
+    "pods/log: get",
+    "pods/exec: create get",
+    "events: list watch",
+}
+RIGHTS = {
+    "airflow-blue-scheduler": POD_LAUNCHER,
+    # No token: a deferrable KubernetesPodOperator is what it would be for.
+    "airflow-blue-triggerer": POD_LAUNCHER,
+    "airflow-blue-api-server": {"pods: get list watch", "pods/log: get list"},
+    "airflow-blue-cleanup": {"pods: delete list"},
+    "airflow-blue-database-cleanup": set(),
+    "airflow-secrets": {"secrets: create", "secrets: get patch of those named"},
+}
+
+
+def rights(environment: Rendered) -> dict[str, set[str]]:
+    """What each bound service account may do, a line for each resource."""
+    found: dict[str, set[str]] = {}
+    for binding in environment.all("RoleBinding").values():
+        assert binding["roleRef"]["kind"] == "Role", binding["metadata"]["name"]
+        role = environment.one("Role", binding["roleRef"]["name"])
+        for subject in binding["subjects"]:
+            assert (subject["kind"], subject["namespace"]) == ("ServiceAccount", f"airflow-{environment.environment}")
+            lines = found.setdefault(subject["name"], set())
+            for rule in role.get("rules") or []:
+                named = " of those named" if rule.get("resourceNames") else ""
+                lines |= {f"{resource}: {' '.join(sorted(rule['verbs']))}{named}" for resource in rule["resources"]}
+    return found
+
+
+def account_of(pod: Pod) -> str:
+    return str(pod.spec.get("serviceAccountName", "default"))
+
+
+def has_token(environment: Rendered, pod: Pod) -> bool:
+    """Mounted by Kubernetes, or as a projected volume that a component names itself."""
+    account = environment.one("ServiceAccount", account_of(pod))
+    mounted = pod.spec.get("automountServiceAccountToken", account.get("automountServiceAccountToken", True))
+    sources = [s for v in pod.spec.get("volumes") or [] for s in (v.get("projected") or {}).get("sources") or []]
+    return mounted or any("serviceAccountToken" in source for source in sources)
+
+
+def test_nothing_gives_a_right_beyond_the_namespace(environment: Rendered) -> None:
+    kinds = {m.kind for m in environment.manifests}
+    assert not kinds & {"ClusterRole", "ClusterRoleBinding"}
+    without_namespace = {m.kind for m in environment.manifests if m.kind in CLUSTER_SCOPED}
+    assert without_namespace == CLUSTER_SCOPED
+    for manifest in environment.manifests:
+        assert manifest.namespace == f"airflow-{environment.environment}", manifest.identity
+
+
+def test_service_accounts_are_those_listed(environment: Rendered) -> None:
+    assert environment.all("ServiceAccount").keys() == ACCOUNTS[environment.environment]
+
+
+def test_every_pod_has_an_account_of_ours(environment: Rendered) -> None:
+    used = {account_of(pod) for pod in environment.pods()}
+    assert used == ACCOUNTS[environment.environment], "none is `default`, and none is made for nobody"
+
+
+def test_a_service_account_may_do_what_is_listed(environment: Rendered) -> None:
+    found = rights(environment)
+    assert found == {name: RIGHTS[name] for name in RIGHTS if name in ACCOUNTS[environment.environment]}
+    for role in environment.all("Role").values():
+        assert "*" not in str(role.get("rules")), role["metadata"]["name"]
+
+
+def test_tokens_are_where_they_are_used(environment: Rendered) -> None:
+    having = {account_of(pod) for pod in environment.pods() if has_token(environment, pod)}
+    assert having == TOKENS & ACCOUNTS[environment.environment]
+
+
+def test_root_file_systems_are_read_only(environment: Rendered) -> None:
+    for pod in environment.pods():
+        for container in policies.containers(pod):
+            assert container.spec["securityContext"]["readOnlyRootFilesystem"] is True, container.where
+
+
+def test_nobody_has_the_password_that_everybody_knows(environment: Rendered) -> None:
+    """The official chart's own user is admin with the password admin."""
+    for manifest in environment.manifests:
+        assert not re.search(r"\badmin\W{1,4}admin\b", manifest.yaml()), manifest.identity

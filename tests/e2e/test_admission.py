@@ -1,0 +1,90 @@
+"""What executor_config may not ask for: refused by the cluster, with its reason where a DAG's author looks."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from admission_pods import BAD, GOOD, refused_for, requested
+from airflow_client.client import EventLogApi, TaskInstanceApi
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+from live_environment import Airflow, DagRepository, wait_for
+
+from airflow_ops.kube import Cluster
+from airflow_ops.repository import ROOT
+
+DAG = "e2e_ask_for_more"
+REASONS = {
+    "ask_privileged": "privileged",
+    "ask_foreign_image": "image docker.io/evil/miner:1 is of no allowed repository",
+    "ask_host_path": "hostPath",
+    "ask_service_account": "service account airflow-blue-scheduler is not for tasks",
+    "ask_metadata_secret": "reads a Secret that is not for tasks",
+}
+FILLED_IN = "bad-no-resources"
+"""The namespace's LimitRange gives a container without resources some, before the policy looks."""
+
+
+@pytest.fixture(scope="module")
+def as_scheduler(cluster: Cluster) -> Any:
+    """The Kubernetes API as the scheduler's service account sees it."""
+    api = config.new_client_from_config(context=cluster.context)
+    api.set_default_header("Impersonate-User", f"system:serviceaccount:{cluster.namespace}:airflow-blue-scheduler")
+    return client.CoreV1Api(api)
+
+
+@pytest.fixture(scope="module")
+def template(cluster: Cluster) -> dict[str, Any]:
+    data = cluster.core.read_namespaced_config_map("airflow-blue-pod-templates", cluster.namespace).data
+    found: dict[str, Any] = yaml.safe_load(data["default.yaml"])
+    return found
+
+
+@pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
+def test_a_good_pod_is_taken(as_scheduler: Any, cluster: Cluster, template: dict[str, Any], path: Path) -> None:
+    as_scheduler.create_namespaced_pod(cluster.namespace, requested(template, path.stem), dry_run="All")
+
+
+@pytest.mark.parametrize("path", [p for p in BAD if p.stem != FILLED_IN], ids=lambda path: path.stem)
+def test_a_bad_pod_is_refused(as_scheduler: Any, cluster: Cluster, template: dict[str, Any], path: Path) -> None:
+    """Pod Security answers first where it refuses the same."""
+    with pytest.raises(ApiException) as refused:
+        as_scheduler.create_namespaced_pod(cluster.namespace, requested(template, path.stem), dry_run="All")
+    told = json.loads(refused.value.body)["message"]
+    assert refused_for(path.stem) in told or 'violates PodSecurity "restricted' in told
+    assert "exceeded quota" not in told, "the executor would try again, for minutes"
+
+
+def events(airflow: Airflow, run: str, task: str) -> str:
+    found = EventLogApi(airflow.client).get_event_logs(dag_id=DAG, run_id=run, task_id=task).event_logs
+    return "\n".join(str(each.extra) for each in found)
+
+
+def scheduler_pods(cluster: Cluster) -> dict[str, int]:
+    pods = cluster.core.list_namespaced_pod(cluster.namespace, label_selector="component=scheduler").items
+    return {pod.metadata.name: sum(s.restart_count for s in pod.status.container_statuses) for pod in pods}
+
+
+def test_a_task_that_asks_for_more_fails_at_once_and_the_rest_goes_on(
+    airflow: Airflow, cluster: Cluster, dag_repository: DagRepository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = scheduler_pods(cluster)
+    text = (ROOT / f"tests/e2e/dags/{DAG}.py").read_text()
+    commit = dag_repository.push({f"dags/platform/{DAG}.py": text})
+    wait_for("the DAG", lambda: airflow.serves(DAG, commit), 120)
+    airflow.unpause(DAG)
+    run, started = airflow.trigger(DAG), time.monotonic()
+    wait_for("the refusals", lambda: all(airflow.task_state(DAG, run, t) == "failed" for t in REASONS), 180)
+    with capsys.disabled():
+        print(f"\nfrom the run's start to the last refusal: {time.monotonic() - started:.0f} s")
+    assert airflow.wait_for_end(DAG, run) == "failed"
+    assert airflow.task_state(DAG, run, "good") == "success"
+    for task, reason in REASONS.items():
+        assert reason in events(airflow, run, task), task
+        assert TaskInstanceApi(airflow.client).get_task_instance(DAG, run, task).try_number <= 1
+    later = airflow.trigger("platform_run_canary")
+    assert airflow.wait_for_end("platform_run_canary", later) == "success"
+    assert scheduler_pods(cluster) == before
