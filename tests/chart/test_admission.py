@@ -1,10 +1,14 @@
 """What a task may ask for by executor_config: good and bad pods against the rendered policy."""
 
+import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from admission_pods import BAD, GOOD, refusals, refused_for, requested
+from airflow.providers.cncf.kubernetes.executors.kubernetes_executor import KubernetesExecutor
 from chart_rendering import Render, Rendered
+from kubernetes.client.exceptions import ApiException
 
 SIZES = ["default", "scratch", "spot"]
 
@@ -104,3 +108,29 @@ def test_the_policy_is_bound_to_its_own_namespace(environment: Rendered) -> None
     assert bound["validationActions"] == ["Deny"]
     assert bound["matchResources"]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": name}
     assert policy(environment)["spec"]["failurePolicy"] == "Fail"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "tried_again"),
+    [
+        (422, "ValidatingAdmissionPolicy 'airflow-dev-worker-pods' denied request: container base: privileged", False),
+        (403, 'pods "x" is forbidden: violates PodSecurity "restricted:latest": privileged', False),
+        (403, 'pods "x" is forbidden: exceeded quota: airflow, requested: requests.cpu=1', True),
+    ],
+)
+def test_the_executor_gives_a_bad_pod_up_at_once_and_waits_for_a_full_quota(
+    status: int, message: str, tried_again: bool
+) -> None:
+    executor = KubernetesExecutor()
+    executor.task_publish_max_retries = 30
+    queued: list[Any] = []
+    executor.task_queue = SimpleNamespace(put=queued.append)  # type: ignore[assignment]
+    refused = ApiException(status=status, reason="refused")
+    refused.body, refused.headers = json.dumps({"message": message}), {}
+    job: Any = SimpleNamespace(key=("dag", "task", "run", 1, -1))
+    failed: list[Any] = []
+    executor.fail = lambda key, info=None: failed.append((key, info))  # type: ignore[method-assign]
+    executor._handle_pod_publish_error(job, refused)
+    assert (bool(queued), bool(failed)) == (tried_again, not tried_again)
+    if failed:
+        assert json.dumps(message) in str(failed[0][1]), "what the scheduler writes into the task's event"
