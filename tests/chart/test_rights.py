@@ -12,7 +12,8 @@ CLUSTER_SCOPED = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding
 
 COLOUR = ("api-server", "cleanup", "dag-processor", "database-cleanup", "scheduler", "statsd", "triggerer", "worker")
 ACCOUNTS = {
-    environment: {"airflow-platform", *(f"airflow-blue-{name}" for name in COLOUR)} for environment in ENVIRONMENTS
+    environment: {"airflow-platform", "airflow-backup", *(f"airflow-blue-{name}" for name in COLOUR)}
+    for environment in ENVIRONMENTS
 }
 ACCOUNTS["dev"] |= {"airflow-secrets"}
 ACCOUNTS["staging"] |= {"airflow-blue-pgbouncer"}
