@@ -43,15 +43,31 @@ def api_client(url: str, user: str, password: str) -> ApiClient:
     return ApiClient(settings)
 
 
-def trigger(client: ApiClient, dag_id: str, note: str | None = None) -> str:
+def trigger(
+    client: ApiClient,
+    dag_id: str,
+    note: str | None = None,
+    partition: str | None = None,
+    conf: dict[str, Any] | None = None,
+) -> str:
     """Start a run of a DAG now, once however often the request has to be sent.
+
+    Args:
+        client: Client of the running Airflow.
+        dag_id: The DAG.
+        note: What the run is for; shown on its page.
+        partition: Partition key of the run, which then has no logical date.
+        conf: The run's conf.
 
     Returns:
         The run's id.
     """
     now = datetime.now(UTC)
     run_id = f"manual__{now.isoformat()}"
-    body = TriggerDAGRunPostBody(dag_run_id=run_id, logical_date=now, note=note)
+    moment = None if partition else now
+    body = TriggerDAGRunPostBody(
+        dag_run_id=run_id, logical_date=moment, note=note, partition_key=partition, conf=conf or {}
+    )
     with contextlib.suppress(ConflictException):
         DagRunApi(client).trigger_dag_run(dag_id, body)
     return run_id

@@ -12,8 +12,9 @@ import typer
 from rich.table import Table
 
 from airflow_ops import scheduling
-from airflow_ops.bundle import POD_TEMPLATES, Task, load_tasks
+from airflow_ops.bundle import POD_TEMPLATES, Task
 from airflow_ops.console import out, progress
+from airflow_ops.dag_inspection import load_tasks
 from airflow_ops.manifests import Manifest, Object, Pod, airflow_config, pods, render_environment
 from airflow_ops.pools import load_pools
 from airflow_ops.scheduling import COMPUTE, LimitRange, Load, NodeShape, show

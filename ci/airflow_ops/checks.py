@@ -18,8 +18,8 @@ from yamllint import linter  # type: ignore[import-untyped]
 from yamllint.config import YamlLintConfig  # type: ignore[import-untyped]
 
 from airflow_ops import policies, tools
-from airflow_ops.bundle import load_tasks
 from airflow_ops.console import fail
+from airflow_ops.dag_inspection import load_tasks
 from airflow_ops.manifests import KUBERNETES_VERSIONS, Manifest, Release, airflow_config, releases, template
 from airflow_ops.repository import ROOT
 from airflow_ops.values import merge, read_yaml, value_files

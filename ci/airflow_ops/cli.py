@@ -26,6 +26,7 @@ VERBS = {
     "restore": "restore:restore",
     "alerts": "alerts:app",
     "dashboards": "dashboards.command:dashboards",
+    "dags": "authors.commands:app",
 }
 """Verb to what does it, MODULE:NAME in this package, in the order of --help: a function, or an app with verbs."""
 

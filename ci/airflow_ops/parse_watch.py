@@ -1,6 +1,8 @@
 """Note what a DAG file does while it is parsed and must not do: read a connection or variable, reach out, write."""
 
 import os
+import sys
+from dataclasses import dataclass
 from typing import Any, Never
 
 from airflow.secrets import BaseSecretsBackend
@@ -15,8 +17,20 @@ ACCESSES = {
 """Audit events of CPython (library reference, "Audit events table") that parsing has no business with."""
 WRITING = os.O_WRONLY | os.O_RDWR
 
-seen: list[str] = []
+
+@dataclass(frozen=True)
+class Access:
+    """Something that was done, and the innermost line of the bundle that led to it (no file: none did)."""
+
+    what: str
+    file: str
+    line: int
+
+
+seen: list[Access] = []
 """What this process has done so far; kept apart from the error raised, for a file may swallow that."""
+root = ""
+"""Where the bundle stands, with a separator at its end."""
 
 
 def audit(event: str, arguments: tuple[Any, ...]) -> None:
@@ -45,5 +59,14 @@ def _is_writing(path: Any, mode: str | None, flags: int | None) -> bool:
 
 
 def _refuse(what: str) -> Never:
-    seen.append(what)
+    seen.append(Access(what, *_where()))
     raise RuntimeError(f"A DAG file must not do this while it is parsed: it {what}.")
+
+
+def _where() -> tuple[str, int]:
+    frame = sys._getframe(1)
+    while frame is not None:
+        if root and frame.f_code.co_filename.startswith(root):
+            return frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back  # type: ignore[assignment]
+    return "", 0

@@ -1,0 +1,185 @@
+"""`dags inspect` and `dags slow`: what a running Airflow tells of its DAGs through the REST API.
+
+Percentiles are computed here from task instances: a query of the metadata database would need its password.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow_client.client import ApiClient, DAGApi, DagRunApi, ImportErrorApi, TaskInstanceApi
+from airflow_client.client.exceptions import NotFoundException
+from rich.table import Table
+
+from airflow_ops.console import fail, out, progress
+
+PAGE = 100
+"""Most of a page: the API's own limit (`[api] maximum_page_limit`) is 100."""
+LAST_RUNS = 5
+
+
+@dataclass(frozen=True)
+class Durations:
+    """How long task instances that succeeded ran, in seconds.
+
+    Attributes:
+        task: The task, with its DAG where several DAGs are looked at.
+        count: How many there were.
+        p50: The median.
+        p95: The 95th percentile, by nearest rank.
+        longest: The longest.
+    """
+
+    task: str
+    count: int
+    p50: float
+    p95: float
+    longest: float
+
+
+@dataclass(frozen=True)
+class DagReport:
+    """What is known of one DAG.
+
+    Attributes:
+        dag_id: The DAG.
+        hours: How far back it looks.
+        paused: Whether it is paused.
+        states: Number of task instances by state.
+        durations: Run times by task.
+        failures: `task in run at time` of each that failed.
+        last_runs: `run: state, seconds` of the last runs, newest first.
+        import_errors: Why its file cannot be imported.
+    """
+
+    dag_id: str
+    hours: int
+    paused: bool
+    states: dict[str, int]
+    durations: list[Durations]
+    failures: list[str]
+    last_runs: list[str]
+    import_errors: list[str]
+
+    def show(self) -> None:
+        """Print it."""
+        states = ", ".join(f"{number} {state}" for state, number in self.states.items()) or "no task instance"
+        out.print(f"{self.dag_id}{' (paused)' if self.paused else ''}: {states} in {self.hours} h", highlight=False)
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in ("task", "runs", "p50 s", "p95 s", "max s"):
+            table.add_column(column)
+        for item in self.durations:
+            table.add_row(item.task, str(item.count), f"{item.p50:.1f}", f"{item.p95:.1f}", f"{item.longest:.1f}")
+        if self.durations:
+            out.print(table)
+        for title, lines in (("failed", self.failures), ("run", self.last_runs), ("import error", self.import_errors)):
+            for line in lines:
+                out.print(f"{title}  {line}", highlight=False, markup=False)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least `share` of the values do not exceed (nearest rank).
+
+    Raises:
+        ValueError: There are no values.
+    """
+    if not values:
+        raise ValueError("no values, no percentile")
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def inspect_dag(client: ApiClient, dag_id: str, hours: int) -> DagReport:
+    """Look at one DAG.
+
+    Raises:
+        ProblemError: That Airflow knows no such DAG.
+    """
+    try:
+        dag = DAGApi(client).get_dag(dag_id)
+    except NotFoundException as error:
+        told = "; ".join(f"{e.filename}: {_last_line(e)}" for e in _import_errors(client)) or "none"
+        raise fail(
+            f"there is no DAG {dag_id}; import errors: {told}.", "Was it pushed? `airflow-ops dags list`."
+        ) from error
+    since = datetime.now(UTC) - timedelta(hours=hours)
+    instances = list(_instances(client, dag_id, start_date_gte=since))
+    runs = DagRunApi(client).get_dag_runs(dag_id, limit=LAST_RUNS, order_by=["-id"]).dag_runs
+    return DagReport(
+        dag_id=dag_id,
+        hours=hours,
+        paused=bool(dag.is_paused),
+        states=dict(Counter(ti.state.value if ti.state else "none" for ti in instances).most_common()),
+        durations=_durations(instances, lambda ti: str(ti.task_id)),
+        failures=[
+            f"{ti.task_id} in {ti.dag_run_id}, try {ti.try_number}, {ti.end_date or ti.start_date:%Y-%m-%d %H:%M:%S}"
+            for ti in instances
+            if ti.state and ti.state.value == "failed"
+        ],
+        last_runs=[f"{run.dag_run_id}: {run.state.value}{_seconds(run)}" for run in runs],
+        import_errors=[_last_line(e) for e in _import_errors(client) if e.filename == dag.relative_fileloc],
+    )
+
+
+def slow_tasks(client: ApiClient, days: int, threshold: float) -> list[Durations]:
+    """Tasks whose 95th percentile is above `threshold` seconds, slowest first."""
+    since = datetime.now(UTC) - timedelta(days=days)
+    found = _durations(
+        _instances(client, "~", start_date_gte=since, state=["success"]), lambda ti: f"{ti.dag_id}.{ti.task_id}"
+    )
+    return [item for item in found if item.p95 > threshold]
+
+
+def parse_seconds(client: ApiClient) -> list[tuple[str, float]]:
+    """How long the last parse of each DAG file took, slowest first."""
+    dags = [dag for dag in _pages(DAGApi(client).get_dags, "dags", exclude_stale=True) if dag.last_parse_duration]
+    seconds = {str(dag.relative_fileloc): float(dag.last_parse_duration) for dag in dags}
+    return sorted(seconds.items(), key=lambda item: -item[1])
+
+
+def _instances(client: ApiClient, dag_id: str, **filters: Any) -> Iterator[Any]:
+    with progress() as bar:
+        line = bar.add_task("task instances", total=None)
+        for number, instance in enumerate(
+            _pages(TaskInstanceApi(client).get_task_instances, "task_instances", dag_id, "~", **filters), 1
+        ):
+            bar.update(line, completed=number)
+            yield instance
+
+
+def _pages(ask: Any, field: str, *arguments: str, **filters: Any) -> Iterator[Any]:
+    """All items of a listing, page by page."""
+    offset = 0
+    while True:
+        answer = ask(*arguments, limit=PAGE, offset=offset, **filters)
+        yield from getattr(answer, field)
+        offset += PAGE
+        if offset >= answer.total_entries:
+            return
+
+
+def _durations(instances: Any, name: Any) -> list[Durations]:
+    """By task, slowest 95th percentile first; of those that succeeded, for a failure ends at any time."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for instance in instances:
+        if instance.state and instance.state.value == "success" and instance.duration is not None:
+            seconds[name(instance)].append(float(instance.duration))
+    found = [
+        Durations(task, len(values), percentile(values, 0.5), percentile(values, 0.95), max(values))
+        for task, values in seconds.items()
+    ]
+    return sorted(found, key=lambda item: -item.p95)
+
+
+def _import_errors(client: ApiClient) -> list[Any]:
+    return list(_pages(ImportErrorApi(client).get_import_errors, "import_errors"))
+
+
+def _last_line(error: Any) -> str:
+    return ((error.stack_trace or "").strip().splitlines() or ["no stack trace"])[-1]
+
+
+def _seconds(run: Any) -> str:
+    return f", {(run.end_date - run.start_date).total_seconds():.0f} s" if run.end_date and run.start_date else ""
