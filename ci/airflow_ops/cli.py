@@ -27,6 +27,7 @@ VERBS = {
     "alerts": "alerts:app",
     "dashboards": "dashboards.command:dashboards",
     "dags": "authors.commands:app",
+    "bench": "bench:app",
 }
 """Verb to what does it, MODULE:NAME in this package, in the order of --help: a function, or an app with verbs."""
 

@@ -136,26 +136,26 @@ def _inspect(bundle: Path, pools: Collection[str] | None, files: Sequence[str]) 
             tags=yaml.safe_load((bundle / "config/tags.yaml").read_text()),
             pools=pools,
         )
-    _import_airflow()
+    import_airflow()
     total: dict[str, list[dict[str, Any]]] = {"violations": [], "costs": [], "dags": []}
-    for file in [Path(name) for name in files] or _files(bundle):
+    for file in [Path(name) for name in files] or dag_files(bundle):
         for key, items in _in_fork(file, bundle, known).items():
             total[key] += items
     return total
 
 
-def _import_airflow() -> None:
+def import_airflow() -> None:
     """All that parsing an empty DAG imports, so that a file is only charged for its own."""
     from airflow.dag_processing.dagbag import BundleDagBag  # noqa: F401
     from airflow.sdk import DAG, task
     from airflow.serialization.serialized_objects import DagSerialization
 
     with DAG("nothing", schedule=None) as dag:
-        task(_import_airflow)()
+        task(import_airflow)()
     DagSerialization.to_dict(dag)
 
 
-def _files(bundle: Path) -> list[Path]:
+def dag_files(bundle: Path) -> list[Path]:
     """Every file that Airflow would look into, whether or not it then takes it for one of DAGs."""
     from airflow.utils.file import list_py_file_paths
 

@@ -91,24 +91,24 @@ def etl_group(
             return _extract(entity, source_sql)
 
         @task
-        def quality_check(uri: str) -> str:
+        def quality_check(uri: Any) -> str:
             _check(target, quality_rules, _staged(uri))
             return uri
 
         @task
-        def transform(uri: str) -> str:
+        def transform(uri: Any) -> str:
             return _stage(
                 reduce(lambda rows, change: change(rows), transformations, _staged(uri)), entity, "transformed"
             )
 
         @task(pool=pool)
-        def load(uri: str) -> int:
+        def load(uri: Any) -> int:
             return _load(target, _staged(uri))
 
         @task
-        def validate(loaded: int) -> int:
+        def validate(loaded: Any) -> int:
             _validate(target, validation_queries)
-            return loaded
+            return int(loaded)
 
         @task(executor_config=resources("small"))
         def remove_staging() -> None:
@@ -118,7 +118,7 @@ def etl_group(
 
         extracted = extract()
         validated = validate(load(transform(quality_check(extracted))))
-        validated >> remove_staging().as_teardown(setups=extracted.as_setup())
+        validated >> remove_staging().as_teardown(setups=extracted.as_setup())  # type: ignore[arg-type]
     return group
 
 
@@ -209,7 +209,7 @@ def model_group(group_id: str, steps: ModelSteps, *, owner: str, size: str = "de
         size: Worker size of the steps.
     """
     arguments = default_args(owner, "ml", executor_config=resources(size))
-    with TaskGroup(group_id, default_args=arguments) as group:
+    with TaskGroup(group_id, default_args=arguments) as group:  # type: ignore[arg-type]
         before: Any = None
         for stage, names in STAGES.items():
             with TaskGroup(stage):

@@ -130,6 +130,27 @@ def test_up_again_says_so_and_changes_no_number(platform: Platform) -> None:
     assert after["dag_runs"][INGEST] == before["dag_runs"][INGEST]
 
 
+def test_every_dag_comes_to_the_end_that_it_is_designed_to_have(platform: Platform) -> None:
+    done = platform.ops("dags", "run-all", "--json")
+    outcomes = json.loads(done.stdout)
+    assert {outcome["dag_id"]: outcome["faults"] for outcome in outcomes if outcome["faults"]} == {}
+    assert {outcome["dag_id"] for outcome in outcomes} == set(platform.status()["dag_runs"])
+    assert done.returncode == 0, done.stderr
+
+
+def test_inspect_and_slow_tell_of_the_runs(platform: Platform) -> None:
+    found = json.loads(platform.ops("dags", "inspect", INGEST, "--json").stdout)
+    assert found["states"]["success"] >= 31 * 4
+    assert {item["task"] for item in found["durations"]} >= {"extract_day", "check_quality", "load_day"}
+    assert all(0 <= item["p50"] <= item["p95"] <= item["longest"] for item in found["durations"])
+    slow = json.loads(platform.ops("dags", "slow", "--threshold", "0", "--json").stdout)
+    assert f"{INGEST}.load_day" in {item["task"] for item in slow["tasks"]}
+    assert slow["files"][f"flights/{INGEST}.py"] > 0
+    missing = platform.ops("dags", "inspect", "flights_load_nothing")
+    assert missing.returncode == 1
+    assert "there is no DAG flights_load_nothing" in missing.stderr
+
+
 def test_another_port_is_refused_while_it_runs(platform: Platform) -> None:
     refused = platform.ops("up", "--port", str(free_port()))
     assert refused.returncode == 1
