@@ -44,7 +44,8 @@ def platform_call_api() -> None:
         task_id="fetch_version",
         conn_id="airflow_api",
         endpoint="/api/v2/version",
-        response_check=lambda answer: "version" in answer,
+        response_schema={"type": "object", "properties": {"version": {"type": "string"}}, "required": ["version"]},
+        fallback=True,
         circuit_breaker=BREAKER,
     )
     health = RobustApiOperator(

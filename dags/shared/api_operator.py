@@ -4,6 +4,8 @@ Built on `HttpHook` of the http provider. Its `HttpOperator` takes a request tha
 answers are worth another try, how long a rate limit asks to wait, and when the service should be left alone.
 """
 
+import hashlib
+import json
 import random
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -13,14 +15,17 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from shared.circuit_breaker import CircuitBreaker
+from shared.circuit_breaker import CircuitBreaker, CircuitOpenError
 
 if TYPE_CHECKING:
+    from airflow.sdk import ObjectStoragePath
     from requests import Response
     from tenacity import RetryCallState
 
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 """HTTP statuses that another try may change (RFC 9110, RFC 6585, RFC 8470)."""
+SAFE = ("GET", "HEAD")
+"""Methods that change nothing, so that an earlier answer can stand for a later one (RFC 9110, section 9.2.1)."""
 NOT_STARTED = (429, 503)
 """Statuses with which a server refuses a request before it does anything."""
 IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
@@ -40,6 +45,10 @@ class RobustApiOperator(BaseOperator):
     | HTTP 401, 403, 404 and other refusals; no JSON; `response_check` says no | fails, no retry |
     | a POST or PATCH that may have been carried out | fails, no retry; with a header `Idempotency-Key` it is repeated |
     | circuit open | fails or is skipped, as the breaker says |
+    | the answer does not fit `response_schema` | fails, no retry; key and reason are named |
+    | `fallback` is given, and the service is at fault | the last good answer, with its time in the XCom `stale` |
+
+    Each page is an OpenTelemetry span, `api.call`, of whatever tracing the worker has.
 
     Args:
         conn_id: Connection of type `http`; TLS is verified unless its extra says otherwise.
@@ -56,6 +65,9 @@ class RobustApiOperator(BaseOperator):
         timeout: Seconds to connect, and seconds between two bytes of the answer.
         skip_on_empty: Whether a result without content skips the task.
         circuit_breaker: Breaker of the service; each try counts.
+        response_schema: JSON Schema (2020-12) that each decoded page has to fit.
+        fallback: Keep each good result in object storage below `cache/api/`, and return the last one where the
+            service is at fault or its circuit is open. Not for a request that changes something.
         **kwargs: Of every operator. The result is not pushed with `do_xcom_push=False`.
     """
 
@@ -80,6 +92,8 @@ class RobustApiOperator(BaseOperator):
         timeout: float = 30.0,
         skip_on_empty: bool = False,
         circuit_breaker: CircuitBreaker | None = None,
+        response_schema: dict[str, Any] | None = None,
+        fallback: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -96,6 +110,12 @@ class RobustApiOperator(BaseOperator):
         self.timeout = timeout
         self.skip_on_empty = skip_on_empty
         self.circuit_breaker = circuit_breaker
+        self.response_schema = response_schema
+        self.fallback = fallback
+        self._under_way = ""
+        self._killed = False
+        if fallback and self.method not in SAFE:
+            raise ValueError(f"{self.task_id}: fallback is for {' and '.join(SAFE)}, not for {self.method}.")
 
     def execute(self, context: Context) -> Any:
         """Fetch all pages; returns the page, or the list of them where there is a `pagination_function`.
@@ -105,11 +125,49 @@ class RobustApiOperator(BaseOperator):
             AirflowSkipException: The result is empty, or the circuit is open, and the policy is to skip.
             requests.RequestException: Every try failed, in a way that the task's own retries may outlast.
         """
-        pages = self._pages()
+        import requests
+
+        try:
+            pages = self._pages()
+        except (requests.RequestException, CircuitOpenError) as error:
+            if not self.fallback:
+                raise
+            return self._last_good(context, error)
         result = pages if self.pagination_function else pages[0]
         if self.skip_on_empty and not any(pages):
             raise AirflowSkipException(f"{self.method} {self.endpoint} gave nothing.")
+        if self.fallback:
+            self._keep(context, result)
         return result
+
+    def on_kill(self) -> None:
+        """Make no further try, and tell of a request under way: the service may carry it out all the same."""
+        self._killed = True
+        if self._under_way:
+            self.log.warning("Ended during %s: the service may have carried it out", self._under_way)
+
+    def _cached(self, context: Context) -> "ObjectStoragePath":
+        from shared.staging import safe_name, storage
+
+        request = json.dumps([self.conn_id, self.method, self.endpoint, self.payload], sort_keys=True)
+        digest = hashlib.sha256(request.encode()).hexdigest()[:16]
+        return storage("cache", "api", context["dag"].dag_id, safe_name(self.task_id), f"{digest}.json")
+
+    def _keep(self, context: Context, result: Any) -> None:
+        from shared.staging import write_text
+
+        text = json.dumps({"at": datetime.now(UTC).isoformat(), "result": result})
+        write_text(text, self._cached(context))
+
+    def _last_good(self, context: Context, error: Exception) -> Any:
+        """The last good answer to this very request; the error itself where there is none."""
+        path = self._cached(context)
+        if not path.exists():
+            raise error
+        kept = json.loads(path.read_text())
+        self.log.warning("%s: %s; going on with the answer of %s", self.endpoint, error, kept["at"])
+        context["ti"].xcom_push(key="stale", value=kept["at"])
+        return kept["result"]
 
     def _pages(self) -> list[Any]:
         request: dict[str, Any] | None = {"endpoint": self.endpoint, "data": self.payload, "headers": self.headers}
@@ -124,7 +182,17 @@ class RobustApiOperator(BaseOperator):
         return pages
 
     def _fetch(self, request: dict[str, Any]) -> "Response":
-        """One page, with as many tries as it needs."""
+        """One page as a span, with as many tries as it needs."""
+        from opentelemetry import trace
+
+        # Names of the attributes: OpenTelemetry's semantic conventions for HTTP clients.
+        attributes = {"http.request.method": self.method, "url.path": request["endpoint"]}
+        with trace.get_tracer(__name__).start_as_current_span("api.call", attributes=attributes) as span:
+            response = self._fetch_page(request)
+            span.set_attribute("http.response.status_code", response.status_code)
+            return response
+
+    def _fetch_page(self, request: dict[str, Any]) -> "Response":
         import requests
         import tenacity
 
@@ -152,10 +220,14 @@ class RobustApiOperator(BaseOperator):
 
     def _try(self, request: dict[str, Any]) -> "Response":
         """One request; the breaker counts what speaks against the service."""
-        if self.circuit_breaker is None:
-            return self._send(request)
-        with self.circuit_breaker.guard(counts=_is_transient):
-            return self._send(request)
+        self._under_way = f"{self.method} {request['endpoint']}"
+        try:
+            if self.circuit_breaker is None:
+                return self._send(request)
+            with self.circuit_breaker.guard(counts=_is_transient):
+                return self._send(request)
+        finally:
+            self._under_way = ""
 
     def _send(self, request: dict[str, Any]) -> "Response":
         from airflow.providers.http.hooks.http import HttpHook
@@ -179,6 +251,8 @@ class RobustApiOperator(BaseOperator):
         except ValueError as error:
             kind = response.headers.get("Content-Type", "of no type")
             raise AirflowFailException(f"{self.endpoint} answered with no JSON but {kind}: {error}") from error
+        if self.response_schema is not None:
+            _require_schema(page, self.response_schema, self.endpoint)
         if self.response_check and not self.response_check(page):
             raise AirflowFailException(f"{self.endpoint}: the answer does not pass response_check: {str(page)[:200]}")
         return page
@@ -192,7 +266,7 @@ class RobustApiOperator(BaseOperator):
 
     def _stop(self, state: "RetryCallState") -> bool:
         """Whether there is no further try in this task."""
-        return state.attempt_number > self.max_retries or state.upcoming_sleep > MAX_WAIT_SECONDS
+        return self._killed or state.attempt_number > self.max_retries or state.upcoming_sleep > MAX_WAIT_SECONDS
 
     def _wait(self, state: "RetryCallState") -> float:
         """Seconds to the next try: as long as the server asks for, else longer each time."""
@@ -208,6 +282,17 @@ class RobustApiOperator(BaseOperator):
         error = state.outcome.exception() if state.outcome else None
         tries = f"{state.attempt_number}/{self.max_retries + 1}"
         self.log.warning("Try %s of %s failed (%s), next in %.1f s", tries, self.endpoint, error, state.upcoming_sleep)
+
+
+def _require_schema(page: Any, schema: dict[str, Any], endpoint: str) -> None:
+    """Fail where a page does not fit, naming the first key that does not."""
+    import jsonschema
+
+    faults = jsonschema.Draft202012Validator(schema).iter_errors(page)
+    first = min(faults, key=lambda fault: list(map(str, fault.absolute_path)), default=None)
+    if first is not None:
+        key = ".".join(map(str, first.absolute_path)) or "the answer"
+        raise AirflowFailException(f"{endpoint}: {key} does not fit response_schema: {first.message[:200]}")
 
 
 def _is_transient(error: BaseException) -> bool:

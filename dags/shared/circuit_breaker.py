@@ -27,6 +27,10 @@ TABLE = """CREATE TABLE IF NOT EXISTS circuit_breakers (
 """`retry_at`: seconds since 1970. Open: when a trial may start. Half-open: when the running trial counts as lost."""
 
 
+class CircuitOpenError(AirflowFailException):
+    """The circuit is open, and the policy is to fail."""
+
+
 class Permit(NamedTuple):
     """The right to one call.
 
@@ -75,7 +79,7 @@ class CircuitBreaker:
                 that the service answers.
 
         Raises:
-            AirflowFailException: The circuit is open, and the policy is to fail.
+            CircuitOpenError: The circuit is open, and the policy is to fail: an `AirflowFailException`.
             AirflowSkipException: The circuit is open, and the policy is to skip.
         """
         hook = warehouse_hook()
@@ -161,4 +165,4 @@ class CircuitBreaker:
         then = datetime.fromtimestamp(retry_at, UTC).isoformat(timespec="seconds")
         what = "a trial runs, others wait until" if state == "half_open" else "the next trial is due at"
         message = f"circuit of {self.service} is {state} after {failures} failures: not called; {what} {then}."
-        return AirflowSkipException(message) if self.when_open == "skip" else AirflowFailException(message)
+        return AirflowSkipException(message) if self.when_open == "skip" else CircuitOpenError(message)

@@ -18,14 +18,15 @@ DAG_ID = "flights_export_carriers_v2"
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def checkout(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout that has the library and no DAG."""
+    folder = tmp_path_factory.mktemp("checkout")
     for name in ("shared", "config"):
-        shutil.copytree(DAGS / name, tmp_path / "dags" / name)
-    shutil.copy(DAGS / ".airflowignore", tmp_path / "dags")
-    monkeypatch.setattr(scaffold, "ROOT", tmp_path)
-    monkeypatch.setattr(scaffold, "DAGS", tmp_path / "dags")
-    return tmp_path
+        shutil.copytree(DAGS / name, folder / "dags" / name)
+    shutil.copy(DAGS / ".airflowignore", folder / "dags")
+    monkeypatch.setattr(scaffold, "ROOT", folder)
+    monkeypatch.setattr(scaffold, "DAGS", folder / "dags")
+    return folder
 
 
 def written(checkout: Path) -> list[str]:

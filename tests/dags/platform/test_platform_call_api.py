@@ -286,3 +286,112 @@ def flights_ask_rows():
 
 flights_ask_rows()
 """
+
+
+class Context(dict[str, Any]):
+    """What the operator takes of a task's context: its DAG's id, and a place for XComs."""
+
+    def __init__(self) -> None:
+        self.pushed: dict[str, Any] = {}
+        dag = type("Dag", (), {"dag_id": "platform_call_api"})
+        super().__init__(dag=dag, ti=self)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+
+ROWS = {"type": "object", "properties": {"rows": {"type": "array", "items": {"type": "integer"}}}, "required": ["rows"]}
+
+
+def test_an_answer_that_does_not_fit_its_schema_is_not_tried_again(service: Service, waits: list[float]) -> None:
+    assert call(response_schema=ROWS) == {"rows": [1]}
+    service.answers = [(200, {}, '{"rows": [1, "two"]}')]
+    with pytest.raises(AirflowFailException, match=r"/rows: rows.1 does not fit response_schema: 'two' is not"):
+        call(response_schema=ROWS)
+    service.answers = [(200, {}, "{}")]
+    with pytest.raises(AirflowFailException, match="the answer does not fit response_schema: 'rows' is a required"):
+        call(response_schema=ROWS)
+    assert len(service.asked) == 3
+
+
+def test_the_last_good_answer_stands_in_and_is_marked(service: Service, waits: list[float]) -> None:
+    context, asking = Context(), operator(fallback=True, task_id="cached")
+    service.answers = [(503, {}, "down")]
+    with pytest.raises(requests.HTTPError, match="503"):  # nothing was ever kept
+        asking.execute(context)
+    service.answers = [FINE]
+    assert asking.execute(context) == {"rows": [1]}
+    assert context.pushed == {}
+
+    service.answers = [(503, {}, "down")]
+    assert asking.execute(context) == {"rows": [1]}
+    assert dt.datetime.fromisoformat(context.pushed["stale"]).tzinfo
+    with pytest.raises(requests.HTTPError):  # by choice alone
+        operator(task_id="cached").execute(Context())
+    with pytest.raises(requests.HTTPError):  # another request has another answer
+        operator(fallback=True, task_id="cached", payload={"page": 2}).execute(Context())
+
+
+def test_an_open_circuit_gives_the_last_good_answer(service: Service, waits: list[float]) -> None:
+    breaker = CircuitBreaker("cached_rows", failure_threshold=1)
+    asking = operator(fallback=True, task_id="behind_breaker", circuit_breaker=breaker, max_retries=0)
+    assert asking.execute(Context()) == {"rows": [1]}
+    service.answers = [(503, {}, "down")]
+    asking.execute(Context())
+    asked, context = len(service.asked), Context()
+    assert asking.execute(context) == {"rows": [1]}
+    assert "stale" in context.pushed
+    assert len(service.asked) == asked, "the circuit is open: nobody asks"
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_refusal_is_no_case_for_the_last_good_answer(service: Service, waits: list[float], status: int) -> None:
+    asking = operator(fallback=True, task_id="refused")
+    asking.execute(Context())
+    service.answers = [(status, {}, "no")]
+    with pytest.raises(AirflowFailException, match="no retry can heal it"):
+        asking.execute(Context())
+
+
+def test_what_changes_something_has_no_last_good_answer() -> None:
+    with pytest.raises(ValueError, match="fallback is for GET and HEAD, not for POST"):
+        operator(method="POST", fallback=True)
+
+
+def test_each_page_is_a_span(service: Service, waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    service.answers = [(503, {}, "down"), FINE]
+    call()
+    service.answers = [(404, {}, "no")]
+    with pytest.raises(AirflowFailException):
+        call()
+    good, bad = exporter.get_finished_spans()
+    assert (good.name, dict(good.attributes or {})) == (
+        "api.call",
+        {"http.request.method": "GET", "url.path": "/rows", "http.response.status_code": 200},
+    )
+    assert good.status.is_ok or good.status.is_unset
+    assert not bad.status.is_ok
+    assert bad.events[0].name == "exception"
+
+
+def test_a_task_that_is_ended_makes_no_further_try(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = operator()
+    send = asking._send
+
+    def ended(request: dict[str, Any]) -> Any:
+        asking.on_kill()
+        return send(request)
+
+    monkeypatch.setattr(asking, "_send", ended)
+    service.answers = [(503, {}, "down"), FINE]
+    with pytest.raises(requests.HTTPError):
+        asking.execute({})
+    assert len(service.asked) == 1
