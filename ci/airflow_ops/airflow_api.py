@@ -49,6 +49,7 @@ def trigger(
     note: str | None = None,
     partition: str | None = None,
     conf: dict[str, Any] | None = None,
+    logical_date: datetime | None = None,
 ) -> str:
     """Start a run of a DAG now, once however often the request has to be sent.
 
@@ -58,13 +59,14 @@ def trigger(
         note: What the run is for; shown on its page.
         partition: Partition key of the run, which then has no logical date.
         conf: The run's conf.
+        logical_date: What the run is for; now where neither this nor a partition is given.
 
     Returns:
         The run's id.
     """
     now = datetime.now(UTC)
     run_id = f"manual__{now.isoformat()}"
-    moment = None if partition else now
+    moment = None if partition else logical_date or now
     body = TriggerDAGRunPostBody(
         dag_run_id=run_id, logical_date=moment, note=note, partition_key=partition, conf=conf or {}
     )

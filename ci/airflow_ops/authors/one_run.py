@@ -5,16 +5,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Any
 
 from airflow_ops.authors.lint import files_of
+from airflow_ops.authors.trials import date_of
 from airflow_ops.console import err, fail, progress
 from airflow_ops.repository import DAGS, PLUGINS, STATE
 from airflow_ops.values import load_values
-
-FORMATS = ("%Y-%m-%d", "%Y-%m")
 
 
 def run_here(dag_id: str, partition: str | None, conf: str | None, up: bool) -> bool:
@@ -56,14 +55,7 @@ def run_here(dag_id: str, partition: str | None, conf: str | None, up: bool) -> 
 
 
 def _moment(partition: str | None) -> str | None:
-    for pattern in FORMATS if partition else ():
-        try:
-            return datetime.strptime(str(partition), pattern).replace(tzinfo=UTC).isoformat()
-        except ValueError:
-            continue
-    if partition:
-        raise fail(f"--partition {partition!r} is no day and no month.", "Write 2013-01-15 or 2013-01.")
-    return None
+    return datetime.combine(date_of(partition), time(tzinfo=UTC)).isoformat() if partition else None
 
 
 def _conf(conf: str | None) -> dict[str, Any] | None:

@@ -4,14 +4,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from airflow_client.client import ApiClient, DAGApi, DAGPatchBody, DagRunApi, TaskInstanceApi
-from airflow_client.client.exceptions import NotFoundException
+from airflow_client.client.exceptions import ApiException, NotFoundException
 from rich.progress import Progress
 
 from airflow_ops import airflow_api
 from airflow_ops.authors.login import local_client
-from airflow_ops.authors.trials import ENDS, Trial
+from airflow_ops.authors.trials import ENDS, Trial, date_of
 from airflow_ops.console import err, fail, progress
 
 POLL_SECONDS = 1.0
@@ -67,8 +68,10 @@ def _run(client: ApiClient, waiting: list[Trial], at_once: int, bar: Progress) -
     while waiting or running:
         for trial in _ready(waiting, running)[: at_once - len(running)]:
             waiting.remove(trial)
-            run_id = airflow_api.trigger(client, trial.dag_id, trial.name, trial.partition, trial.conf)
-            running.append(Running(trial, run_id))
+            try:
+                running.append(Running(trial, _start(client, trial)))
+            except ApiException as error:
+                outcomes.append(Outcome(trial.dag_id, trial.name, "not started", trial.end, 0.0, [str(error.body)]))
         for item in list(running):
             if outcome := _outcome(client, item):
                 running.remove(item)
@@ -78,6 +81,15 @@ def _run(client: ApiClient, waiting: list[Trial], at_once: int, bar: Progress) -
         bar.update(line, completed=len(outcomes), description=", ".join(i.trial.dag_id for i in running) or "trials")
         time.sleep(POLL_SECONDS)
     return outcomes
+
+
+def _start(client: ApiClient, trial: Trial) -> str:
+    """Trigger a trial: with its partition where the DAG's timetable has partitions, else with a moment of that day."""
+    if trial.partition is None or DAGApi(client).get_dag_details(trial.dag_id).timetable_partitioned:
+        return airflow_api.trigger(client, trial.dag_id, trial.name, trial.partition, trial.conf)
+    # The time of day is the present one: a DAG has one run at most of a logical date.
+    moment = datetime.combine(date_of(trial.partition), datetime.now(UTC).timetz())
+    return airflow_api.trigger(client, trial.dag_id, trial.name, conf=trial.conf, logical_date=moment)
 
 
 def _ready(waiting: list[Trial], running: list[Running]) -> list[Trial]:

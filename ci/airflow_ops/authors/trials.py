@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import Any
 
 import yaml
@@ -20,7 +21,7 @@ class Trial:
     Attributes:
         dag_id: The DAG.
         name: What the trial shows.
-        partition: Partition key of the run; None for a run without one.
+        partition: Day or month that the run is for, its partition key or logical date; None for a run without one.
         conf: The run's conf.
         end: State in which the run has to end.
         tasks: State in which a task has to end, by task id; a task that is not named may end in any.
@@ -34,6 +35,20 @@ class Trial:
     end: str = "success"
     tasks: dict[str, str] = field(default_factory=dict)
     after: tuple[str, ...] = ()
+
+
+def date_of(partition: str) -> date:
+    """The day of a partition key, the first day of the month for a month.
+
+    Raises:
+        ProblemError: It is neither.
+    """
+    for pattern in ("%Y-%m-%d", "%Y-%m"):
+        try:
+            return datetime.strptime(partition, pattern).replace(tzinfo=UTC).date()
+        except ValueError:
+            continue
+    raise fail(f"partition {partition!r} is no day and no month.", "Write 2013-01-15 or 2013-01.")
 
 
 def dag_ids() -> list[str]:
