@@ -29,7 +29,8 @@ HEAVY = frozenset(
 """Libraries that take half a second and more to import, or hold data: every start of a task would pay for them."""
 MODULE_BUDGET = 400
 """How many modules a file may import beyond Airflow's own; the operators for SQL, HTTP and S3 bring 53, 206 and 288."""
-TIMEOUT_SECONDS = 300
+TIMEOUT_SECONDS = 900
+"""A bundle takes seconds; a busy machine stretches them, a file that hangs has no end."""
 BROKEN = 70
 """Exit code of a fork in which the inspection broke, not the file (sysexits.h: internal software error)."""
 
@@ -94,9 +95,14 @@ def inspect_bundle(
         if executors:
             variables["AIRFLOW__CORE__EXECUTOR"] = executors
         command = [sys.executable, "-m", __name__, json.dumps(wanted)]
-        done = subprocess.run(
-            command, env=variables, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
-        )
+        try:
+            done = subprocess.run(
+                command, env=variables, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise fail(
+                f"{bundle} is not read after {TIMEOUT_SECONDS} s.", "A file hangs: name files to find which one it is."
+            ) from error
     if done.returncode:
         raise fail(
             f"{bundle} could not be inspected:\n{done.stdout}{done.stderr}",

@@ -93,7 +93,7 @@ def etl_group(
         @task
         def quality_check(uri: Any) -> str:
             _check(target, quality_rules, _staged(uri))
-            return uri
+            return str(uri)
 
         @task
         def transform(uri: Any) -> str:
