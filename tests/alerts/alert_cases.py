@@ -11,9 +11,19 @@ import yaml
 HERE = Path(__file__).parent
 RULES = HERE.parents[1] / "charts/platform/files/rules"
 HOME = "airflow-prod"
+<<<<<<< HEAD
 EXPORTER = {"job": "airflow-blue-statsd", "instance": "10.0.0.1:9102"}
 KUBE_STATE = {"job": "kube-state-metrics", "instance": "10.0.0.2:8080"}
 SECONDS = {"s": 1, "m": 60, "h": 3600}
+=======
+SOURCES = {
+    "kube_": {"job": "kube-state-metrics", "instance": "10.0.0.2:8080"},
+    "airflow_database_": {"job": "airflow-database-exporter", "instance": "10.0.0.3:9103"},
+    "": {"job": "airflow-blue-statsd", "instance": "10.0.0.1:9102"},
+}
+"""What a scrape adds to a series, by how its name begins."""
+MINUTES = {"m": 1, "h": 60}
+>>>>>>> f0c29e5 (The database says what StatsD does not: an exporter, and the alerts that need it)
 
 
 @dataclass(frozen=True)
@@ -70,9 +80,9 @@ def load_cases() -> list[Case]:
 
 def _series(name: str, namespace: str) -> str:
     """A series with the labels that a scrape adds."""
-    metric, labels = re.fullmatch(r"([a-z_0-9]+)\{(.*)\}", name).groups()  # type: ignore[union-attr]
-    own = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-    added = {"namespace": namespace} | (KUBE_STATE if metric.startswith("kube_") else EXPORTER)
+    metric, own_labels = re.fullmatch(r"([a-z_0-9]+)\{(.*)\}", name).groups()  # type: ignore[union-attr]
+    own = dict(re.findall(r'(\w+)="([^"]*)"', own_labels))
+    added = {"namespace": namespace} | next(labels for prefix, labels in SOURCES.items() if metric.startswith(prefix))
     inner = ", ".join(f'{key}="{value}"' for key, value in (added | own).items())
     return f"{metric}{{{inner}}}"
 

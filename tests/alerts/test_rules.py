@@ -97,7 +97,7 @@ def mutations() -> list[Any]:
             found.append(pytest.param(alert, {"expr": blunt(alert, 2)}, id=f"{alert} half as sensitive"))
         if threshold is not None and float(threshold) > 1:
             found.append(pytest.param(alert, {"expr": blunt(alert, 0.5)}, id=f"{alert} twice as sensitive"))
-        for metric in sorted(set(re.findall(r"\b(?:airflow_|kube_|airflow:slo_|up\b)[\w:]*", rule["expr"]))):
+        for metric in sorted(set(re.findall(r"\b(?:airflow:slo_[\w:]*|[a-z_]\w*(?=\{))", rule["expr"]))):
             wrong = re.sub(rf"\b{metric}(?=[{{\s])", f"{metric}_no_more", rule["expr"])
             found.append(pytest.param(alert, {"expr": wrong}, id=f"{alert} without {metric}"))
         if "for" in rule:
