@@ -46,7 +46,9 @@ def known_metrics() -> dict[str, Metric]:
     for row in _rows(LISTS / "metrics.tsv"):
         if row["type"] == "dropped":
             continue
-        labels = set(filter(None, row["labels"].split(","))) - {"quantile"}
+        labels = set(filter(None, row["labels"].split(",")))
+        if row["type"] == "summary":
+            labels.discard("quantile")
         for suffix, more in PARTS.get(row["type"], {"": set[str]()}).items():
             name = row["metric"] + suffix
             found[name] = Metric(name, frozenset(labels | more | SCRAPE_LABELS), row["event"])

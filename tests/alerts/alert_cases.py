@@ -11,19 +11,13 @@ import yaml
 HERE = Path(__file__).parent
 RULES = HERE.parents[1] / "charts/platform/files/rules"
 HOME = "airflow-prod"
-<<<<<<< HEAD
-EXPORTER = {"job": "airflow-blue-statsd", "instance": "10.0.0.1:9102"}
-KUBE_STATE = {"job": "kube-state-metrics", "instance": "10.0.0.2:8080"}
-SECONDS = {"s": 1, "m": 60, "h": 3600}
-=======
 SOURCES = {
     "kube_": {"job": "kube-state-metrics", "instance": "10.0.0.2:8080"},
     "airflow_database_": {"job": "airflow-database-exporter", "instance": "10.0.0.3:9103"},
     "": {"job": "airflow-blue-statsd", "instance": "10.0.0.1:9102"},
 }
 """What a scrape adds to a series, by how its name begins."""
-MINUTES = {"m": 1, "h": 60}
->>>>>>> f0c29e5 (The database says what StatsD does not: an exporter, and the alerts that need it)
+SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True)

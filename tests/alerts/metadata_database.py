@@ -43,7 +43,7 @@ class Server:
         options = "fsync = off\nmax_connections = 20\nlisten_addresses = ''\n"
         (folder / "data/postgresql.auto.conf").write_text(f"{options}unix_socket_directories = '{folder}'\n")
         self.start()
-        with self.engine("postgres").connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with self.engine(database="postgres").connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("CREATE DATABASE airflow"))
             # Less than what Airflow's own user may do.
             connection.execute(text("CREATE ROLE watcher LOGIN IN ROLE pg_read_all_data"))
@@ -60,14 +60,13 @@ class Server:
         """Stop it, whoever is connected."""
         self._run("pg_ctl", "stop", "--wait", "--mode=immediate")
 
-    def url(self, user: str) -> str:
-        """Its database airflow for a user; for postgres, the one of that name."""
-        return f"postgresql+psycopg2://{user}@/{'postgres' if user == 'postgres' else 'airflow'}?host={self.folder}"
+    def url(self, user: str = "postgres", database: str = "airflow") -> str:
+        """A database of it for a user, as SQLAlchemy is told."""
+        return f"postgresql+psycopg2://{user}@/{database}?host={self.folder}"
 
-    def engine(self, user: str = "", database: str = "airflow") -> Engine:
+    def engine(self, user: str = "postgres", database: str = "airflow") -> Engine:
         """A way to it that keeps no connection."""
-        url = self.url(user) if user else f"postgresql+psycopg2://postgres@/{database}?host={self.folder}"
-        return create_engine(url, poolclass=NullPool)
+        return create_engine(self.url(user, database), poolclass=NullPool)
 
 
 def make_tables(server: Server) -> None:

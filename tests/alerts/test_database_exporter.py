@@ -252,7 +252,7 @@ def test_it_keeps_its_one_connection_when_there_are_no_more(server: Server, expo
 
 def test_it_cannot_write(server: Server, script: ModuleType) -> None:
     """Even as Airflow's own user."""
-    engine = script.connect(server.url("postgres"))
+    engine = script.connect(server.url())
     with pytest.raises(InternalError, match="read-only transaction"):
         script.read(engine, "CREATE TABLE mine (id int)")
     engine.dispose()

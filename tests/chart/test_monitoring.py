@@ -1,5 +1,6 @@
 """What the operator gets: the rules for one environment, with its own thresholds, and the metrics of both colours."""
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -136,7 +137,8 @@ def test_a_wrong_change_is_an_error_that_names_it(alerts: dict[str, Any], messag
 
 @pytest.mark.parametrize("colour", ["blue", "green"])
 def test_the_monitor_finds_the_exporter_of_a_colour(colour: str, render: Render) -> None:
-    monitor = next(one for one in platform(render) if one["kind"] == "ServiceMonitor")["spec"]
+    monitors = {one["metadata"]["name"]: one["spec"] for one in platform(render) if one["kind"] == "ServiceMonitor"}
+    monitor = monitors["airflow-statsd"]
     found = []
     for one in objects(render(f"airflow-{colour}", environment="staging")):
         labels = one["metadata"].get("labels") or {}
@@ -170,3 +172,71 @@ def test_a_changed_mapping_reaches_the_exporter_and_replaces_its_pod(render: Ren
     changed, others = rendered(airflow={"statsd": {"overrideMappings": statsd["overrideMappings"][1:]}})
     assert changed != mapping
     assert others != annotations
+
+
+def database_exporter(manifests: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The objects of the database exporter by kind."""
+    return {one["kind"]: one for one in manifests if one["metadata"]["name"] == "airflow-database-exporter"}
+
+
+def test_the_database_exporter_is_where_monitoring_is(render: Render) -> None:
+    assert set(database_exporter(platform(render))) == {"ConfigMap", "Service", "Deployment", "ServiceMonitor"}
+    assert not database_exporter(platform(render, "dev"))
+
+
+def test_the_monitor_finds_the_database_exporter_under_the_name_that_rules_know(render: Render) -> None:
+    found = database_exporter(platform(render))
+    service, monitor, pod = found["Service"], found["ServiceMonitor"]["spec"], found["Deployment"]["spec"]["template"]
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    assert [endpoint["port"] for endpoint in monitor["endpoints"]] == [
+        port["name"] for port in service["spec"]["ports"]
+    ]
+    (container,) = pod["spec"]["containers"]
+    assert [port["name"] for port in container["ports"]] == [port["targetPort"] for port in service["spec"]["ports"]]
+    assert f'job="{service["metadata"]["name"]}"' in written()["AirflowDatabaseNotWatched"]["expr"]
+
+
+def test_the_database_exporter_goes_straight_to_the_database_and_nowhere_else(render: Render) -> None:
+    pod = database_exporter(platform(render, "prod"))["Deployment"]["spec"]["template"]["spec"]
+    (variable,) = pod["containers"][0]["env"]
+    assert variable["valueFrom"]["secretKeyRef"] == {"name": "airflow-metadata", "key": "connection-direct"}
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_a_changed_exporter_or_rotated_secret_replaces_its_pod(render: Render) -> None:
+    def annotations(**values: Any) -> dict[str, str]:
+        manifests = objects(render("airflow-platform", values, "staging"))
+        found = database_exporter(manifests)["Deployment"]["spec"]["template"]["metadata"]["annotations"]
+        return dict(found)
+
+    script = (CHARTS / "platform/files/database_exporter.py").read_bytes()
+    assert annotations()["checksum/script"] == hashlib.sha256(script).hexdigest()
+    assert annotations() != annotations(**{"global": {"secretsRevision": "2"}})
+
+
+def test_without_the_database_exporter_its_alerts_are_not_there_to_fire(render: Render) -> None:
+    manifests = platform(render, databaseExporter={"enabled": False}, alerts={"AirflowQueueWaitLong": {"threshold": 9}})
+    assert not database_exporter(manifests)
+    mine = {
+        rule["alert"]
+        for group in yaml.safe_load((RULES / "database.yaml").read_text())["groups"]
+        for rule in group["rules"]
+    }
+    assert written().keys() - rules(manifests).keys() == mine
+
+
+def test_the_monitor_finds_the_exporters_beside_the_pgbouncers(render: Render) -> None:
+    monitors = {one["metadata"]["name"]: one["spec"] for one in platform(render) if one["kind"] == "ServiceMonitor"}
+    monitor = monitors["airflow-pgbouncer"]
+    services = {
+        one["metadata"]["name"]: one
+        for one in objects(render("airflow-blue", environment="staging"))
+        if one["kind"] == "Service"
+    }
+    service = services["airflow-blue-pgbouncer"]
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert monitor["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
+    without = objects(render("airflow-platform", {"platform": {"pgbouncer": {"enabled": False}}}, "staging"))
+    assert "airflow-pgbouncer" not in {one["metadata"]["name"] for one in without}
