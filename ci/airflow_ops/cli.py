@@ -28,6 +28,7 @@ VERBS = {
     "dashboards": "dashboards.command:dashboards",
     "dags": "authors.commands:app",
     "bench": "bench:app",
+    "rotate": "rotation.commands:rotate",
 }
 """Verb to what does it, MODULE:NAME in this package, in the order of --help: a function, or an app with verbs."""
 

@@ -12,6 +12,7 @@ from chart_rendering import Render, Rendered
 
 from airflow_ops.pools import SCRIPT, load_pools
 from airflow_ops.repository import ROOT
+from airflow_ops.rotation import jwt
 
 
 def pod(job: dict[str, Any]) -> dict[str, Any]:
@@ -257,6 +258,7 @@ def test_an_empty_namespace_gets_secrets_that_agree(make_secrets: ModuleType) ->
     assert password not in json.dumps(made["connections"]), "workers must not enter the metadata database"
     assert json.loads(made["connections"]["AIRFLOW_CONN_AIRFLOW_API"])["password"] == made["users"]["platform"]
     assert len(base64.urlsafe_b64decode(made["fernet"]["fernet-key"])) == 32
+    assert made["jwt"] == {"private-key": made["jwt"]["private-key"], "jwks": jwt.trusted(made["jwt"]["private-key"])}
 
 
 def test_a_second_run_changes_nothing(make_secrets: ModuleType) -> None:
@@ -267,14 +269,44 @@ def test_only_what_is_missing_is_added_and_fits_what_is_there(make_secrets: Modu
     found = make_secrets.missing(wanted(users=["platform"]), {})
     password = found["database"]["airflow"]
     del found["metadata"]["connection-async"]
-    del found["jwt"]
+    del found["jwt"]["jwks"]
     added = make_secrets.missing(wanted(), found)
     assert added.keys() == {"metadata", "jwt", "users"}
     assert added["users"].keys() == {"admin"}
+    assert added["jwt"] == {"jwks": jwt.trusted(found["jwt"]["private-key"])}
     assert added["metadata"].keys() == {"connection-async"}
     assert password in added["metadata"]["connection-async"]
+
+
+def test_what_is_added_after_a_rotation_has_the_login_of_then(make_secrets: ModuleType) -> None:
+    found = make_secrets.missing(wanted(), {})
+    found["metadata"]["connection-direct"] = "postgresql+psycopg2://airflow_a:new@airflow-database:5432/airflow"
+    del found["metadata"]["connection-async"]
+    added = make_secrets.missing(wanted(), found)
+    assert added["metadata"]["connection-async"] == "postgresql+psycopg://airflow_a:new@airflow-database:5432/airflow"
 
 
 def test_an_unknown_connection_is_an_error(make_secrets: ModuleType) -> None:
     with pytest.raises(KeyError, match="sap"):
         make_secrets.missing(wanted(connections=["sap"]), {})
+
+
+def test_only_who_signs_holds_the_key_and_only_who_trusts_knows_the_keys(environment: Rendered) -> None:
+    holders = {pod.manifest.name for pod in environment.pods() if "airflow-jwt" in json.dumps(pod.spec)}
+    assert holders == {"airflow-blue-api-server", "airflow-blue-scheduler"}
+    for name in holders:
+        [volume] = [
+            each
+            for each in environment.one("Deployment", name)["spec"]["template"]["spec"]["volumes"]
+            if each["name"] == "jwt"
+        ]
+        assert [item["key"] for item in volume["secret"]["items"]] == ["private-key", "jwks"], "not the next one"
+    server = environment.one("Deployment", "airflow-blue-api-server")["spec"]["template"]["spec"]["containers"][0]
+    env = {each["name"]: each.get("value") for each in server["env"]}
+    assert env["AIRFLOW__API_AUTH__TRUSTED_JWKS_URL"] == "/opt/airflow/jwt/jwks.json"
+    assert "AIRFLOW__API_AUTH__JWT_SECRET" not in env
+
+
+@pytest.mark.parametrize("name", ["airflow-rotate-fernet-key", "airflow-check-database-login"])
+def test_what_rotations_run_never_starts_by_itself(environment: Rendered, name: str) -> None:
+    assert environment.one("CronJob", name)["spec"]["suspend"] is True

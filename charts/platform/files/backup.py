@@ -166,6 +166,13 @@ def quoted(name: str) -> str:
     return str(postgresql.dialect().identifier_preparer.quote(name))
 
 
+def acting_role(server: sa.Connection, login: str) -> str:
+    """The role that a login acts as: with two logins that take turns, the owner of everything is neither of them."""
+    entries = "SELECT split_part(entry, '=', 2) FROM pg_roles, unnest(rolconfig) AS entry"
+    query = sa.text(f"{entries} WHERE rolname = :login AND entry LIKE 'role=%'")
+    return str(server.execute(query, {"login": login}).scalar() or login)
+
+
 @contextmanager
 def connected(address: sa.URL, *, autocommit: bool = False) -> Iterator[sa.Connection]:
     """A connection for a `with` block; with `autocommit` for what may not run in a transaction."""
@@ -277,7 +284,7 @@ def fetch(name: str) -> dict[str, Any]:
     with connected(admin_url(), autocommit=True) as server:
         # What an earlier attempt left: nothing else uses this name.
         server.execute(sa.text(f"DROP DATABASE IF EXISTS {quoted(RESTORED)} WITH (FORCE)"))
-        owner = quoted(str(url().username))
+        owner = quoted(acting_role(server, str(url().username)))
         server.execute(sa.text(f"CREATE DATABASE {quoted(RESTORED)} OWNER {owner} TEMPLATE template0 ENCODING 'UTF8'"))
         server.execute(sa.text(f"REVOKE CONNECT ON DATABASE {quoted(RESTORED)} FROM PUBLIC"))
     return {"fetched": name}

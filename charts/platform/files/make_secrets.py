@@ -5,12 +5,17 @@ its argument: `namespace`, `secrets` (name of each Secret by purpose), `connecti
 """
 
 import base64
+import hashlib
 import json
 import secrets
 import sys
 from pathlib import Path
 from typing import Any, TypedDict
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from jwt.algorithms import OKPAlgorithm
 
 Secrets = dict[str, dict[str, str]]
 """Content of Secrets by purpose and key."""
@@ -47,6 +52,19 @@ def database_url(driver: str, secret: str, user: str = "airflow", database: str 
     return f"postgresql+{driver}://{user}:{quote(secret, safe='')}@airflow-database:5432/{database}"
 
 
+def private_key() -> str:
+    """A new key to sign tokens with, PEM."""
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def jwks(private: str) -> str:
+    """The JWKS that trusts a private key; `kid` is the thumbprint that Airflow writes into tokens (RFC 7638)."""
+    key = load_pem_private_key(private.encode(), None)
+    jwk: dict[str, str] = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)  # type: ignore[arg-type]
+    digest = hashlib.sha256(json.dumps(jwk, separators=(",", ":"), sort_keys=True).encode()).digest()
+    return json.dumps({"keys": [jwk | {"kid": base64.urlsafe_b64encode(digest).decode().rstrip("=")}]})
+
+
 def missing(wanted: Wanted, found: Secrets) -> Secrets:
     """What has to be added.
 
@@ -59,6 +77,10 @@ def missing(wanted: Wanted, found: Secrets) -> Secrets:
     """
     database = {name: password() for name in ("postgres", "airflow", "warehouse")} | found.get("database", {})
     users = {name: password() for name in wanted["users"]} | found.get("users", {})
+    # A rotation gives Airflow another login than the first one.
+    login = urlsplit(found.get("metadata", {}).get("connection-direct", ""))
+    entry = {"secret": unquote(login.password or "") or database["airflow"], "user": login.username or "airflow"}
+    signing = found.get("jwt", {}).get("private-key") or private_key()
     connections = {
         "warehouse": lambda: connection(
             "postgres", host="airflow-database", port=5432, schema="warehouse", login="warehouse",
@@ -72,13 +94,13 @@ def missing(wanted: Wanted, found: Secrets) -> Secrets:
         "database": database,
         "users": users,
         "metadata": {
-            "connection": database_url("psycopg2", database["airflow"]),
-            "connection-async": database_url("psycopg", database["airflow"]),
-            "connection-direct": database_url("psycopg2", database["airflow"]),
+            "connection": database_url("psycopg2", **entry),
+            "connection-async": database_url("psycopg", **entry),
+            "connection-direct": database_url("psycopg2", **entry),
             "connection-admin": database_url("psycopg2", database["postgres"], "postgres", "postgres"),
         },
         "fernet": {"fernet-key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()},
-        "jwt": {"jwt-secret": secrets.token_urlsafe(64)},
+        "jwt": {"private-key": signing, "jwks": jwks(signing)},
         "api": {"api-secret-key": secrets.token_urlsafe(32)},
         "git": {"AIRFLOW_CONN_PLATFORM_GIT": connection("git", host="git://airflow-git/dags.git")},
         "connections": {f"AIRFLOW_CONN_{name.upper()}": connections[name]() for name in wanted["connections"]},

@@ -1,0 +1,115 @@
+"""Rotation of what the Git mirror enters the repository with: the new credential is tried before the old one goes."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from airflow_ops.console import ProblemError, fail, out
+from airflow_ops.rotation.place import Content, Place
+from airflow_ops.rotation.sequence import Step
+
+PURPOSE = "gitOrigin"
+KEYS = ("ssh-privatekey", "known_hosts", "username", "password")
+NEXT = "next-"
+"""Before a key: what is to be tried; the mirror itself does not read it."""
+ARRIVAL_SECONDS = 300
+"""From a changed Secret to its files in a running pod: the kubelet looks every minute or two; and a fetch after it."""
+TRY = """\
+c=/etc/git-origin
+export GIT_TERMINAL_PROMPT=0
+pick() { if [ -e "$c/next-$1" ]; then echo "$c/next-$1"; else echo "$c/$1"; fi; }
+export GIT_SSH_COMMAND="ssh -o BatchMode=yes -o ConnectTimeout=10 -o IdentitiesOnly=yes -o StrictHostKeyChecking=yes"
+GIT_SSH_COMMAND+=" -i $(pick ssh-privatekey) -o UserKnownHostsFile=$(pick known_hosts)"
+h="!f() { if [ \\"\\$1\\" = get ]; then"
+h+=" echo username=\\$(cat $(pick username)); echo password=\\$(cat $(pick password)); fi; }; f"
+[ -e "$c/next-$1" ] && timeout 60 git -c credential.helper="$h" ls-remote --heads "$0" >/dev/null
+"""
+"""Ask the origin $0 for its branches with the new credential, once the file of key $1 has come."""
+FETCHED = '! compgen -G "/etc/git-origin/next-*" >/dev/null && find /git/dags.git/fetched -newermt "@$0" | grep -q .'
+"""Whether the new files are in place and a fetch has succeeded since the moment $0, in seconds of the epoch."""
+
+
+def read_folder(folder: Path) -> Content:
+    """The new credential: files named like the keys of the Secret.
+
+    Raises:
+        ProblemError: There is no such file, or one of another name.
+    """
+    found = {path.name: path.read_text() for path in sorted(folder.iterdir())} if folder.is_dir() else {}
+    strange = found.keys() - set(KEYS)
+    if strange or not found:
+        what = f"holds {', '.join(sorted(strange))}" if strange else "is no folder with a credential"
+        raise fail(f"--from {folder} {what}.", f"It has files named {', '.join(KEYS)}, those that change.", 2)
+    return found
+
+
+def add(present: Content, new: Content) -> Content:
+    """The new credential beside the one in use."""
+    return present | {f"{NEXT}{key}": text for key, text in new.items()}
+
+
+def swap(present: Content) -> Content:
+    """The new credential instead of the one in use; keys that it does not have stay."""
+    new = {key.removeprefix(NEXT): text for key, text in present.items() if key.startswith(NEXT)}
+    return {key: text for key, text in present.items() if not key.startswith(NEXT)} | new
+
+
+def _mirror_pods(place: Place) -> Iterator[str]:
+    selector = "app.kubernetes.io/name=airflow-git-mirror"
+    pods = place.cluster.core.list_namespaced_pod(place.cluster.namespace, label_selector=selector).items
+    yield from (pod.metadata.name for pod in pods)
+
+
+def _until(place: Place, what: str, script: str, *arguments: str) -> None:
+    """Run a script in each mirror pod until it succeeds."""
+    for pod in _mirror_pods(place):
+        end = time.monotonic() + ARRIVAL_SECONDS
+        while True:
+            try:
+                place.cluster.kubectl("exec", pod, "--container", "fetch", "--", "bash", "-c", script, *arguments)
+                break
+            except ProblemError as error:
+                if time.monotonic() > end:
+                    raise fail(
+                        f"{what} in pod {pod}: {error.message}",
+                        "The mirror serves what it has meanwhile. Put it right, and run the same command again.",
+                    ) from error
+            time.sleep(5)
+
+
+def steps(place: Place, folder: Path | None) -> list[Step]:
+    """The steps. The mirror goes on serving what it has at every moment of them.
+
+    Args:
+        place: The environment.
+        folder: Where the new credential is; not needed to go on with a rotation that has read it.
+    """
+    platform = place.values["platform"]
+    if not platform["gitMirror"]["enabled"] or platform["gitOrigin"]["enabled"]:
+        raise fail(
+            "the mirror of this environment needs no credential: it has no origin outside the cluster.",
+            "Set platform.gitMirror.origin; without a mirror change Secret `git` and global.secretsRevision.",
+        )
+
+    def read() -> None:
+        if folder is None:
+            raise fail("rotate git needs --from FOLDER with the new credential.", f"Its files: {', '.join(KEYS)}.", 2)
+        new = read_folder(folder)
+        place.change(PURPOSE, lambda present: add(present, new))
+
+    def new_key() -> str:
+        return next(key.removeprefix(NEXT) for key in place.secret(PURPOSE) if key.startswith(NEXT))
+
+    def enter() -> None:
+        _until(place, "the origin refuses the new credential", TRY, platform["gitMirror"]["origin"], new_key())
+
+    def fetched() -> None:
+        _until(place, "no fetch succeeds with the new credential", FETCHED, str(int(time.time())))
+        out.print("  the old credential may be revoked where it was made", highlight=False)
+
+    return [
+        Step("add", "the new credential stands beside the old one", read),
+        Step("enter", "the origin lets it in", enter),
+        Step("swap", "it is to be used", lambda: place.change(PURPOSE, swap)),
+        Step("fetched", "every mirror has fetched with it", fetched),
+    ]

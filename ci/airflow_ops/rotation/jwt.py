@@ -1,0 +1,131 @@
+"""Rotation of the key that signs tokens: both keys are trusted until the last token of the old one has ended."""
+
+import base64
+import hashlib
+import json
+import time
+import uuid
+from typing import Any
+
+import httpx
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from jwt.algorithms import OKPAlgorithm
+
+from airflow_ops.console import fail
+from airflow_ops.rotation.place import Content, Place
+from airflow_ops.rotation.sequence import Step
+
+PURPOSE = "jwt"
+KEY = "private-key"
+"""What API servers and schedulers sign with, PEM."""
+TRUSTED = "jwks"
+"""The public keys that API servers accept, a JWKS."""
+NEXT = "next-private-key"
+"""The new key until it signs; no pod mounts it."""
+MARGIN_SECONDS = 30
+"""Over a token's life: Airflow's `api_auth.jwt_leeway` (10) and clocks that differ."""
+LIFETIMES = """\
+from airflow.configuration import conf
+print(max(conf.getfloat("execution_api", "jwt_expiration_time"), conf.getfloat("scheduler", "task_queued_timeout")))
+"""
+"""A running task's token, and the one that a queued task waits with (airflow.executors.workloads.base)."""
+
+
+def new_key() -> str:
+    """A new private key, PEM."""
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def public(private_key: str) -> dict[str, Any]:
+    """The public half of a private key as JWK; `kid` is the thumbprint (RFC 7638) that Airflow writes into tokens."""
+    key = load_pem_private_key(private_key.encode(), None)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise fail(f"{KEY} of the JWT Secret is no Ed25519 key.", "Make it with `openssl genpkey -algorithm ed25519`.")
+    jwk: dict[str, Any] = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    digest = hashlib.sha256(json.dumps(jwk, separators=(",", ":"), sort_keys=True).encode()).digest()
+    return jwk | {"kid": base64.urlsafe_b64encode(digest).decode().rstrip("=")}
+
+
+def trusted(*private_keys: str) -> str:
+    """The JWKS of some private keys."""
+    return json.dumps({"keys": [public(key) for key in private_keys]})
+
+
+def add(present: Content) -> Content:
+    """The new key is trusted; the old one still signs."""
+    if NEXT in present:
+        return present
+    if KEY not in present:
+        raise fail(
+            f"the JWT Secret has no {KEY}: a shared `jwt-secret` cannot be rotated under running tasks.",
+            "Deploy first with this version; charts/platform/README.md says what the Secret must hold.",
+        )
+    new = new_key()
+    return present | {NEXT: new, TRUSTED: trusted(present[KEY], new)}
+
+
+def sign(present: Content) -> Content:
+    """The new key signs; the old one is still trusted."""
+    if NEXT not in present:
+        return present
+    return {key: text for key, text in present.items() if key != NEXT} | {KEY: present[NEXT]}
+
+
+def drop(present: Content) -> Content:
+    """The new key alone is trusted."""
+    return present | {TRUSTED: trusted(present[KEY])}
+
+
+def token(private_key: str) -> str:
+    """A token like a running task's, of a task that does not exist."""
+    now = int(time.time())
+    claims = {"sub": str(uuid.uuid4()), "aud": "urn:airflow.apache.org:task", "scope": "execution"}
+    claims |= {"jti": uuid.uuid4().hex}
+    return jwt.encode(
+        claims | {"iat": now, "nbf": now, "exp": now + 60}, private_key, "EdDSA", {"kid": public(private_key)["kid"]}
+    )
+
+
+def steps(place: Place, wait: float) -> list[Step]:
+    """The steps. Whichever key signs at a moment, every API server trusts it.
+
+    Args:
+        place: The environment.
+        wait: Seconds that the old key is trusted for at least after it has stopped signing.
+    """
+
+    def is_trusted(key: str) -> None:
+        with place.cluster.forward("airflow", 8080) as url:
+            answer = httpx.get(
+                f"{url}/execution/variables/airflow-rotation",
+                headers={"Authorization": f"Bearer {token(place.secret(PURPOSE)[key])}"},
+                timeout=60,
+            )
+        # There is no such variable, which only a token that is accepted gets to know.
+        if answer.status_code not in (200, 404):
+            raise fail(
+                f"the API server does not accept a token of {key}: {answer.status_code} {answer.text[:200]}",
+                "Does it read the Secret that global.secrets.jwt names? Nothing signs with a key that is not trusted.",
+            )
+
+    def lifetime() -> float:
+        return max(wait, *(float(text) for text in place.ask(PURPOSE, LIFETIMES))) + MARGIN_SECONDS
+
+    return [
+        Step("add", "the new key is made and to be trusted", lambda: place.change(PURPOSE, add)),
+        Step("added", "every API server trusts it", lambda: place.restart(PURPOSE)),
+        Step("probe", "a token of the new key is accepted", lambda: is_trusted(NEXT)),
+        Step("sign", "the new key is to sign", lambda: place.change(PURPOSE, sign)),
+        Step("signed", "everybody signs with it", lambda: place.restart(PURPOSE)),
+        Step("expire", "the last token of the old key ends", lambda: None, lifetime),
+        Step("drop", "the old key is to be trusted no more", lambda: place.change(PURPOSE, drop)),
+        Step("dropped", "no API server trusts it", lambda: place.restart(PURPOSE)),
+        Step("accepted", "a token of the new key is accepted", lambda: is_trusted(KEY)),
+    ]
