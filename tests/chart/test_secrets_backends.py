@@ -23,7 +23,7 @@ BACKENDS = {
 """Overlay to those it goes over."""
 BY_IDENTITY = ("secrets-aws", "secrets-aws-ssm", "secrets-azure", "secrets-gcp")
 """Where workers ask the manager themselves; elsewhere the API server asks for them."""
-IN_THE_IMAGE = ("secrets-aws", "secrets-aws-ssm", "secrets-kubernetes")
+IN_THE_IMAGE = ("secrets-aws", "secrets-aws-ssm", "secrets-kubernetes", "secrets-vault")
 ANSWERS = ("api-server", "triggerer", "dag-processor")
 
 
