@@ -133,6 +133,19 @@ def test_nothing_is_kept_back_without_its_cause(alertmanager: Alertmanager) -> N
     assert not alertmanager.kept_back([one for one in tickets if one["alertname"] not in monitoring])
 
 
+def test_the_database_away_leaves_one_page(alertmanager: Alertmanager) -> None:
+    every = [labels(alert) for alert in ALERTS]
+    told = {alert["alertname"] for alert in every} - names(alertmanager.kept_back(every))
+    pages = {alert for alert, rule in ALERTS.items() if rule["labels"]["severity"] == "page"}
+    assert told == {alert for alert in pages if ALERTS[alert]["labels"]["component"] == "database"}
+
+
+def test_a_component_that_is_down_explains_its_own_heartbeat(alertmanager: Alertmanager) -> None:
+    old = [labels("AirflowHeartbeatOld", job_type=kind) for kind in ("DagProcessorJob", "TriggererJob")]
+    kept = alertmanager.kept_back([labels("AirflowDagProcessorDown"), *old])
+    assert [one["job_type"] for one in kept] == ["DagProcessorJob"]
+
+
 @pytest.mark.parametrize(
     ("cause", "kept", "told"),
     [
