@@ -3,6 +3,7 @@
 import re
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,17 @@ def _alerts_of(rules: dict[str, dict[str, Any]]) -> set[str]:
     return {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
 
 
+@cache
+def _world() -> dict[str, dict[str, str]]:
+    """Namespace to its series with their values."""
+    loaded: dict[str, dict[str, str]] = yaml.safe_load((HERE / "world.yaml").read_text())
+    return loaded
+
+
 def unit_test(case: Case, rules: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """A case as an entry of `tests` in promtool's file, for these rules: no series that none of them reads."""
     read = set(re.findall(r"\w+", yaml.safe_dump(rules)))
-    world = yaml.safe_load((HERE / "world.yaml").read_text())
+    world = _world()
     unknown = [name for name, values in case.series.items() if values is None and name not in world[HOME]]
     assert not unknown, f"{case.name} takes out what the world does not hold: {unknown}"
     values = {
@@ -129,7 +137,13 @@ def run_promtool(rules: dict[str, dict[str, Any]], cases: list[Case], folder: Pa
     files = []
     for every in sorted({case.every for case in cases}):
         tests = [unit_test(case, rules) for case in cases if case.every == every]
-        content = {"rule_files": sorted(rules), "evaluation_interval": every, "tests": tests}
+        content = {
+            "rule_files": sorted(rules),
+            "evaluation_interval": every,
+            # Without an order promtool takes one by chance, and what one group records comes too late for another.
+            "group_eval_order": [group["name"] for name in sorted(rules) for group in rules[name]["groups"]],
+            "tests": tests,
+        }
         files.append(folder / f"cases-{every}.yml")
         files[-1].write_text(yaml.safe_dump(content, sort_keys=False, width=1000))
     return subprocess.run(

@@ -31,11 +31,13 @@ def cases_of(alert: str) -> list[Case]:
 
 
 def rules_with(alert: str, **changes: Any) -> dict[str, dict[str, Any]]:
-    """The rule file of an alert, with the alert changed."""
+    """The rule file of an alert, with the alert changed and without the other alerts."""
     name = file_of(alert)
     content = copy.deepcopy(RULE_FILES[name])
-    rule = next(rule for group in content["groups"] for rule in group["rules"] if rule.get("alert") == alert)
-    rule.update(changes)
+    for group in content["groups"]:
+        group["rules"] = [rule for rule in group["rules"] if rule.get("alert", alert) == alert]
+    content["groups"] = [group for group in content["groups"] if group["rules"]]
+    next(rule for group in content["groups"] for rule in group["rules"] if "alert" in rule).update(changes)
     return {name: content}
 
 
