@@ -152,7 +152,11 @@ def test_a_component_that_is_down_explains_its_own_heartbeat(alertmanager: Alert
         ("AirflowTriggererDown", {"AirflowTriggererFull"}, {"AirflowDagParseSlow"}),
         ("AirflowApiServerDown", {"AirflowTaskFailures", "AirflowCanaryFailed"}, {"AirflowDagImportErrors"}),
         ("AirflowPodCreationFailing", {"AirflowQueueDeep", "AirflowWorkerPending"}, {"AirflowTaskFailures"}),
-        ("AirflowStatsdDown", {"AirflowSchedulerLoopSlow", "AirflowTriggererFull"}, {"AirflowWorkerOOMKilled"}),
+        (
+            "AirflowStatsdDown",
+            {"AirflowSchedulerLoopSlow", "AirflowTriggererFull"},
+            {"AirflowHeartbeatOld", "AirflowWorkerOOMKilled"},
+        ),
         ("AirflowKubeStateMissing", {"AirflowWorkerPending", "AirflowUpgradeStuck"}, {"AirflowQueueDeep"}),
         ("AirflowWorkerStuck", {"AirflowWorkerOOMKilled"}, {"AirflowTaskFailures"}),
         ("AirflowHealthCheckFailed", set(), {"AirflowTaskFailures"}),
