@@ -16,7 +16,7 @@ def deadline(dag_id: str, owner: str, interval: timedelta) -> DeadlineAlert:
 
     The scheduler watches it; a run that is late goes on, other than with `dagrun_timeout`, which ends it. Each missed
     one also counts in the metric of the alert AirflowDeadlineMissed. `airflow dags test` of 3.3.2 fails for a DAG that
-    has a deadline; trigger it instead.
+    has a deadline; `airflow-ops dags test` runs it without.
 
     Args:
         dag_id: The DAG.

@@ -151,6 +151,12 @@ def test_inspect_and_slow_tell_of_the_runs(platform: Platform) -> None:
     assert "there is no DAG flights_load_nothing" in missing.stderr
 
 
+def test_a_dag_with_a_deadline_runs_in_a_process_of_its_own(platform: Platform) -> None:
+    done = platform.ops("dags", "test", "flights_rollup_year")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "flights_rollup_year is success" in done.stdout
+
+
 def test_another_port_is_refused_while_it_runs(platform: Platform) -> None:
     refused = platform.ops("up", "--port", str(free_port()))
     assert refused.returncode == 1

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,13 @@ def test_a_dag_without_an_entry_has_to_succeed_and_only_what_is_wanted_runs(writ
         "flights_ingest_daily",
         "flights_slice_ewr",
     ]
+
+
+def test_the_partition_today_is_the_present_day(written: Any) -> None:
+    written({"platform_track_cost": [{"partition": "today"}]})
+    before = datetime.now(UTC).date().isoformat()
+    found = trials.load_trials(["platform_track_cost"])[0].partition
+    assert found in (before, datetime.now(UTC).date().isoformat())
 
 
 @pytest.mark.parametrize(
