@@ -17,6 +17,21 @@ from airflow_ops.smoke import login
 from airflow_ops.values import installed_values
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--destructive", action="store_true", help="Also drop the metadata database and change the keys of dev."
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--destructive"):
+        return
+    reason = pytest.mark.skip(reason="it drops the database or changes keys: make e2e ARGS=--destructive")
+    for item in items:
+        if item.get_closest_marker("destructive"):
+            item.add_marker(reason)
+
+
 @pytest.fixture(scope="session")
 def overlays() -> list[str]:
     """Options with which all tests deploy dev: monitoring where the cluster has the operator for it."""

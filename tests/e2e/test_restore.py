@@ -11,6 +11,8 @@ from live_environment import Airflow, ops
 from airflow_ops.kube import Cluster
 from airflow_ops.smoke import login
 
+pytestmark = pytest.mark.destructive
+
 CONNECTION = ConnectionBody(connection_id="e2e_restored", conn_type="http", password="encrypted", extra='{"a": "b"}')  # noqa: S106
 MARK = "e2e_after_the_backup"
 

@@ -21,6 +21,8 @@ from airflow_ops.kube import Cluster
 from airflow_ops.repository import ROOT
 from airflow_ops.smoke import CANARY, login
 
+pytestmark = pytest.mark.destructive
+
 DAG = "e2e_outlive_rotation"
 TASKS = ("work", "deferred")
 LIFETIME = {"AIRFLOW__EXECUTION_API__JWT_EXPIRATION_TIME": "90", "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "90"}
