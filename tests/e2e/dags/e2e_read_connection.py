@@ -12,7 +12,7 @@ from kubernetes.client import models as k8s
 from shared.defaults import default_args
 
 TOKEN = "/var/run/secrets/eks.amazonaws.com/serviceaccount"  # noqa: S105 where EKS puts it
-VARIABLES: dict[str, str] = json.loads("""@VARIABLES@""")
+VARIABLES: dict[str, str] = json.loads(r"""@VARIABLES@""")
 
 
 def pod() -> k8s.V1Pod:
