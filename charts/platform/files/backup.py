@@ -28,7 +28,7 @@ import fsspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-WORK = Path(os.environ.get("WORK", "/work"))
+WORK = Path(os.environ.get("WORK", "/var/backup"))
 """What the containers of one pod share: `dump`, `facts` and the connections of libpq."""
 RESTORED = "airflow_restored"
 """The database that a backup is restored into, beside the present one."""
