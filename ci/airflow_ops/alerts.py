@@ -12,19 +12,15 @@ from rich.table import Table
 
 from airflow_ops import kube, prometheus
 from airflow_ops.alert_routing import routing
-from airflow_ops.console import ProblemError, fail, out, progress
+from airflow_ops.console import ProblemError, command_group, fail, out, progress
 from airflow_ops.live_rules import LiveRule, look, rules_of
 from airflow_ops.repository import CHARTS, ROOT
 from airflow_ops.values import installed_values
 
 RULES = CHARTS / "platform/files/rules"
 
-app = typer.Typer(
-    name="alerts",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="The alerts of charts/platform: list and explain them, and test them against a live Prometheus.",
+app = command_group(
+    "alerts", "The alerts of charts/platform: list and explain them, and test them against a live Prometheus."
 )
 app.command("routing")(routing)
 AsJson = Annotated[bool, typer.Option("--json", help="For a script.")]

@@ -16,7 +16,7 @@ import typer
 import yaml
 from rich.table import Table
 
-from airflow_ops.console import fail, out, progress
+from airflow_ops.console import command_group, fail, out, progress
 from airflow_ops.repository import DAGS
 
 PROCESSES = 2
@@ -30,14 +30,7 @@ TENANT_BUDGET_SECONDS = 0.1
 """For one more tenant, a file with one DAG: two processes read 1,000 of them in less than a minute."""
 TENANT = DAGS / "flights/flights_slice_ewr.py"
 
-app = typer.Typer(
-    name="bench",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="How long things take.",
-)
+app = command_group("bench", "How long things take.")
 
 
 @app.callback()

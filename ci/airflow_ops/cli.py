@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from airflow_ops.console import ProblemError, print_problem
+from airflow_ops.console import ProblemError, command_group, print_problem
 
 VERBS = {
     "up": "local.commands:up",
@@ -53,14 +53,7 @@ class Verbs(TyperGroup):
         return typer.main.get_command(verb)
 
 
-app = typer.Typer(
-    name="airflow-ops",
-    cls=Verbs,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Run Apache Airflow 3: locally, and on Kubernetes per environment.",
-)
+app = command_group("airflow-ops", "Run Apache Airflow 3: locally, and on Kubernetes per environment.", Verbs)
 
 
 @app.callback()

@@ -4,8 +4,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from typer.core import TyperGroup
 
 out = Console(soft_wrap=not sys.stdout.isatty())
 err = Console(stderr=True, soft_wrap=not sys.stderr.isatty())
@@ -26,6 +28,19 @@ class ProblemError(Exception):
         self.message = message
         self.fix = fix
         self.exit_code = exit_code
+
+
+def command_group(name: str, text: str, cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
+    """Make a command that has verbs: without one it shows its help, which is `text` and the verbs."""
+    return typer.Typer(
+        name=name,
+        cls=cls,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help=text,
+    )
 
 
 def fail(message: str, fix: str, exit_code: int = 1) -> ProblemError:

@@ -29,6 +29,7 @@ class Case:
         alert: The alert that it is about.
         name: Alert, whether it fires, and which of its cases it is.
         seconds: When to look.
+        not_yet: When to look before that, with nothing firing yet; None: never.
         every: How often the rules are evaluated.
         series: What differs from the world; None takes a series out of it.
         firing: Names of the alerts that fire then, and no other.
@@ -37,6 +38,7 @@ class Case:
     alert: str
     name: str
     seconds: int
+    not_yet: int | None
     every: str
     series: dict[str, str | None]
     firing: frozenset[str]
@@ -59,17 +61,15 @@ def _seconds(text: str) -> int:
 
 def load_cases() -> list[Case]:
     """The cases of all alerts, a world without change before them."""
-    cases = [Case("", "all is well", 75 * 60, "1m", {}, frozenset())]
+    cases = [Case("", "all is well", 75 * 60, None, "1m", {}, frozenset())]
     for alert, kinds in yaml.safe_load((HERE / "cases.yaml").read_text()).items():
         for kind, items in kinds.items():
             for number, item in enumerate(items, 1):
                 every, series = item.get("every", "1m"), item["series"]
                 firing = frozenset({alert, *item.get("also", [])} if kind == "fires" else item.get("also", []))
+                not_yet = _seconds(item["not_yet"]) if "not_yet" in item else None
                 name = f"{alert} {kind} {number}"
-                cases.append(Case(alert, name, _seconds(item["at"]), every, series, firing))
-                if "not_yet" in item:
-                    early = _seconds(item["not_yet"])
-                    cases.append(Case(alert, f"{name}, not yet", early, every, series, frozenset()))
+                cases.append(Case(alert, name, _seconds(item["at"]), not_yet, every, series, firing))
     return cases
 
 
@@ -98,6 +98,17 @@ def _world() -> dict[str, dict[str, str]]:
     return loaded
 
 
+def _look(seconds: int, firing: frozenset[str]) -> dict[str, Any]:
+    """What fires at a time, and nothing else."""
+    return {
+        "expr": 'count by (alertname, namespace) (ALERTS{alertstate="firing"})',
+        "eval_time": f"{seconds}s",
+        "exp_samples": [
+            {"labels": f'{{alertname="{alert}", namespace="{HOME}"}}', "value": 1} for alert in sorted(firing)
+        ],
+    }
+
+
 def unit_test(case: Case, rules: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """A case as an entry of `tests` in promtool's file, for these rules: no series that none of them reads."""
     read = set(re.findall(r"\w+", yaml.safe_dump(rules)))
@@ -118,14 +129,8 @@ def unit_test(case: Case, rules: dict[str, dict[str, Any]]) -> dict[str, Any]:
             {"series": name, "values": value} for name, value in values.items() if name.partition("{")[0] in read
         ],
         "promql_expr_test": [
-            {
-                "expr": 'count by (alertname, namespace) (ALERTS{alertstate="firing"})',
-                "eval_time": f"{case.seconds}s",
-                "exp_samples": [
-                    {"labels": f'{{alertname="{alert}", namespace="{HOME}"}}', "value": 1}
-                    for alert in sorted(case.firing & _alerts_of(rules))
-                ],
-            }
+            *([] if case.not_yet is None else [_look(case.not_yet, frozenset())]),
+            _look(case.seconds, case.firing & _alerts_of(rules)),
         ],
     }
 

@@ -7,16 +7,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from airflow_ops.console import out
+from airflow_ops.console import command_group, out
 
-app = typer.Typer(
-    name="dags",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Make, look at, check and run DAGs: new, lint, test, run-all, then push.",
-)
+app = command_group("dags", "Make, look at, check and run DAGs: new, lint, test, run-all, then push.")
 
 PIPE_WIDTH = 240
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
