@@ -53,7 +53,9 @@ class Verbs(TyperGroup):
         return typer.main.get_command(verb)
 
 
-app = command_group("airflow-ops", "Run Apache Airflow 3: locally, and on Kubernetes per environment.", Verbs)
+app = command_group(
+    "airflow-ops", "Run Apache Airflow 3: locally, and on Kubernetes per environment.", Verbs, completion=True
+)
 
 
 @app.callback()

@@ -30,13 +30,16 @@ class ProblemError(Exception):
         self.exit_code = exit_code
 
 
-def command_group(name: str, text: str, cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
-    """Make a command that has verbs: without one it shows its help, which is `text` and the verbs."""
+def command_group(name: str, text: str, cls: type[TyperGroup] = TyperGroup, completion: bool = False) -> typer.Typer:
+    """Make a command that has verbs: without one it shows its help, which is `text` and the verbs.
+
+    Completion of the shell is offered by the outermost command, for all below it.
+    """
     return typer.Typer(
         name=name,
         cls=cls,
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=completion,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
         help=text,
