@@ -14,7 +14,9 @@ from airflow_client.client import (
     DAGApi,
     DAGPatchBody,
     DagRunApi,
+    PatchTaskInstanceBody,
     TaskInstanceApi,
+    TaskInstanceState,
     XComApi,
 )
 from airflow_client.client.exceptions import NotFoundException
@@ -81,6 +83,12 @@ class Airflow:
     def task_state(self, dag_id: str, run_id: str, task_id: str) -> str:
         state = TaskInstanceApi(self.client).get_task_instance(dag_id, run_id, task_id).state
         return state.value if state else ""
+
+    def end_as_failed(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Mark a task as failed, as a person does on the page; the scheduler then ends the run."""
+        TaskInstanceApi(self.client).patch_task_instance(
+            dag_id, run_id, task_id, PatchTaskInstanceBody(new_state=TaskInstanceState.FAILED)
+        )
 
     def result(self, dag_id: str, run_id: str, task_id: str) -> Any:
         answer = XComApi(self.client).get_xcom_entry(dag_id, task_id, run_id, "return_value", deserialize=True)

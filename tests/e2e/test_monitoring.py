@@ -18,11 +18,8 @@ from airflow_ops.prometheus import Prometheus
 DAGS = Path(__file__).parent / "dags"
 BROKEN = '"""An airflow dag of the e2e tests that cannot be imported."""\n\nimport a_module_that_nobody_has\n'
 NOT_PRODUCED = {
-    "a canary that failed",
-    "a health check that failed",
-    "a task whose worker stops",  # five minutes of silence
     "a trigger that blocks",
-    "a worker pod that is refused",
+    "a worker pod that is refused",  # by test_admission.py
     "a run without a task to wait for",  # half an hour of it
     # What the cluster has to have, and dev does not use.
     "an environment with PgBouncer",
@@ -135,9 +132,13 @@ def test_no_scheduler_fires_its_alert_alone(live: Prometheus, cluster: Cluster) 
 def test_every_metric_and_label_of_a_rule_is_in_the_scrape(
     live: Prometheus, cluster: Cluster, airflow: Airflow, dag_repository: DagRepository
 ) -> None:
-    """With the events that the tests above brought about: a worker pod that is deleted, a failed try."""
-    run = start(airflow, dag_repository, "e2e_fail_late")
-    assert airflow.wait_for_end("e2e_fail_late", run) == "failed"
+    """With the events that the tests above brought about: a worker pod that is deleted, an import error."""
+    runs = {dag_id: start(airflow, dag_repository, dag_id) for dag_id in ("e2e_fall_silent", "e2e_fail_late")}
+    for dag_id, task_id in (("platform_run_canary", "verify"), ("platform_check_health", "check")):
+        runs[dag_id] = airflow.trigger(dag_id)
+        airflow.end_as_failed(dag_id, runs[dag_id], task_id)
+    ends = {dag_id: airflow.wait_for_end(dag_id, run) for dag_id, run in runs.items()}
+    assert set(ends.values()) == {"failed"}, ends
 
     def lacking() -> list[str]:
         unseen = [one for rule in rules_now(live, cluster) for one in rule.unseen]
