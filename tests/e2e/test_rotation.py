@@ -74,7 +74,7 @@ def _rotations(*kinds: str) -> None:
 
 @pytest.mark.usefixtures("short_tokens")
 def test_keys_change_under_a_running_and_a_deferred_task(cluster: Cluster, dag_repository: DagRepository) -> None:
-    before = {name: cluster.secret(name) for name in ("airflow-fernet", "airflow-jwt")}
+    before = {name: cluster.secret(name) for name in ("airflow-fernet", "airflow-jwt", "airflow-api")}
     with login(cluster) as client:
         airflow = Airflow(client, cluster)
         _create(airflow)
@@ -84,7 +84,7 @@ def test_keys_change_under_a_running_and_a_deferred_task(cluster: Cluster, dag_r
         run = airflow.trigger(DAG)
         wait_for("the running task", lambda: airflow.task_state(DAG, run, "work") == "running")
         wait_for("the deferred task", lambda: airflow.task_state(DAG, run, "deferred") == "deferred")
-    _rotations("fernet", "jwt")
+    _rotations("fernet", "jwt", "api")
     # The forwarded pod and the token of the login above are gone: whoever logs in now gets new ones.
     with login(cluster) as client:
         airflow = Airflow(client, cluster)

@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from rotation_place import CutOffError, FakeNotebook, FakePlace, interruptions
 
 from airflow_ops.console import ProblemError
-from airflow_ops.rotation import fernet, jwt, sequence
+from airflow_ops.rotation import api, fernet, jwt, sequence
 from airflow_ops.rotation.sequence import Note, Step
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -68,6 +68,20 @@ def test_a_fernet_key_that_led_at_once_would_be_seen() -> None:
     place.change("fernet", lambda present: fernet.lead(fernet.add(present)))
     with pytest.raises(InvalidToken):
         place.restart("fernet")
+
+
+def rotate_api(cut_at: int | None) -> FakePlace:
+    place = FakePlace({"api": {"api-secret-key": "old", "other": "kept"}}, cut_at=cut_at)
+    run_to_the_end("api", place, api.steps(place))  # type: ignore[arg-type]
+    return place
+
+
+def test_every_component_has_the_same_new_api_key_wherever_it_is_cut_off() -> None:
+    for place in interruptions(rotate_api):
+        new = place.secrets["api"]
+        assert len(new["api-secret-key"]) >= 32
+        assert new["other"] == "kept"
+        assert all(pod["api"] == new for pod in place.read.values())
 
 
 def every_api_server_trusts_every_signer(pods: list[dict[str, Any]]) -> None:
