@@ -23,6 +23,7 @@ from metadata_database import (
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import InternalError, OperationalError
 
+pytestmark = pytest.mark.xdist_group("database_exporter")  # what the module makes is made once
 DAGS = 30
 
 

@@ -18,6 +18,7 @@ import yaml
 from alert_cases import RULES
 from exporter import Exporter, free_ports, known_metrics, line, running_exporter
 
+pytestmark = pytest.mark.xdist_group("live")  # what the module makes is made once
 NAMESPACE = "airflow-dev"
 
 

@@ -13,6 +13,7 @@ from alertmanager import Alertmanager, Labels, find_alertmanager, running_alertm
 
 from airflow_ops.repository import CHARTS, ROOT
 
+pytestmark = pytest.mark.xdist_group("routing")  # what the module makes is made once
 OPS = ROOT / ".venv/bin/airflow-ops"
 INHIBITIONS = yaml.safe_load((CHARTS / "platform/files/inhibitions.yaml").read_text())
 ALERTS = load_alerts()

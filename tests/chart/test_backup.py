@@ -18,6 +18,7 @@ from moto.server import ThreadedMotoServer
 
 from airflow_ops.repository import ROOT
 
+pytestmark = pytest.mark.xdist_group("backup")  # what the module makes is made once
 NOW = datetime(2026, 11, 21, 1, 15, tzinfo=UTC)
 BUCKET = "example-backups"
 

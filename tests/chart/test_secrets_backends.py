@@ -12,6 +12,7 @@ from chart_rendering import Rendered, needs_chart
 from airflow_ops.manifests import render_environment
 from airflow_ops.repository import ROOT
 
+pytestmark = pytest.mark.xdist_group("secrets_backends")  # what the module makes is made once
 BACKENDS = {
     "secrets-aws": ["aws"],
     "secrets-aws-ssm": ["aws"],

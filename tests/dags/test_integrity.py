@@ -9,6 +9,7 @@ from airflow_ops.dag_inspection import Inspection, inspect_bundle
 from airflow_ops.pools import load_pools
 from airflow_ops.repository import DAGS
 
+pytestmark = pytest.mark.xdist_group("integrity")  # what the module makes is made once
 GOOD = '''
 """A DAG that keeps every rule."""
 

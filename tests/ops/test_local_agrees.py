@@ -13,6 +13,8 @@ from airflow_ops.local import settings as local
 from airflow_ops.manifests import render_environment
 from airflow_ops.values import load_values
 
+pytestmark = pytest.mark.xdist_group("local_agrees")  # what the module makes is made once
+
 
 @pytest.fixture(scope="module")
 def rendered() -> configparser.RawConfigParser:

@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 from small_checkout import Checkout, make_checkout
 
-pytestmark = pytest.mark.usefixtures("helm", "kubeconform")
+pytestmark = [
+    pytest.mark.usefixtures("helm", "kubeconform"),
+    pytest.mark.xdist_group("validate"),  # what the module makes is made once
+]
 
 MONITOR = {
     "apiVersion": "monitoring.coreos.com/v1",
