@@ -1,7 +1,7 @@
 """Encrypt what the metadata database keeps encrypted with the first Fernet key, and read all of it with that key alone.
 
-May run again. Runs as a Job made of CronJob airflow-rotate-fernet-key, by `airflow-ops rotate fernet`. Not Airflow's own
-command `rotate-fernet-key` (3.3.2): it ends with InvalidToken while a task is deferred, for the arguments of such a
+May run again. Runs as a Job made of CronJob airflow-rotate-fernet-key, by `airflow-ops rotate fernet`. Not Airflow's
+own command `rotate-fernet-key` (3.3.2): it ends with InvalidToken while a task is deferred, for the arguments of such a
 task's trigger are stored as plain JSON (execution API, ti_patch_payload.trigger_kwargs).
 """
 
