@@ -48,7 +48,9 @@ class Verbs(TyperGroup):
         found = getattr(import_module(f"airflow_ops.{module}"), name)
         if isinstance(found, typer.Typer):
             return typer.main.get_command(found)
-        verb = typer.Typer(pretty_exceptions_enable=False, context_settings=ctx.command.context_settings)
+        verb = typer.Typer(
+            add_completion=False, pretty_exceptions_enable=False, context_settings=ctx.command.context_settings
+        )
         verb.command(cmd_name)(found)
         return typer.main.get_command(verb)
 

@@ -106,7 +106,7 @@ def test_a_new_database_has_every_series_that_needs_no_event(exporter: DatabaseE
     assert alone(scrape, "up") == 1
     success = labelled(scrape, "query_success", "query")
     assert set(success.values()) == {1.0}, success
-    assert len(success) == 13
+    assert len(success) == 14
     assert set(labelled(scrape, "task_instances", "state").values()) == {0.0}
     assert labelled(scrape, "dag_runs", "state") == {"queued": 0, "running": 0}
     assert labelled(scrape, "task_instance_oldest_seconds", "state") == {"scheduled": 0, "queued": 0}
@@ -181,6 +181,17 @@ def test_a_run_is_stuck_where_nothing_of_it_is_on_its_way(server: Server, export
     assert labelled(scrape, "dag_runs", "state") == {"queued": 1, "running": 7}
     oldest = labelled(scrape, "dag_run_oldest_seconds", "state")
     assert oldest == {"queued": pytest.approx(500, abs=60), "running": pytest.approx(3600, abs=60)}
+
+
+@pytest.mark.usefixtures("empty")
+def test_a_dag_that_is_served_has_its_owner(server: Server, exporter: DatabaseExporter) -> None:
+    with server.engine().begin() as connection:
+        rows = Rows(connection)
+        rows.dag("load", owners="flights", is_stale=False)
+        rows.dag("check", owners=None, is_stale=False)
+        rows.dag("gone", owners="flights", is_stale=True)
+    told = {labels for name, labels in exporter.scrape() if name == "airflow_database_dag_info"}
+    assert told == {'dag_id="load",owner="flights"', 'dag_id="check",owner=""'}
 
 
 @pytest.mark.usefixtures("empty")

@@ -148,6 +148,12 @@ METRICS = (
         """,  # noqa: S608
         ("dag_id",),
     ),
+    Metric(
+        "dag_info",
+        "1 for each DAG that is served, with its owner: what other metrics say of DAGs can be summed up by team.",
+        "SELECT dag_id, coalesce(owners, ''), 1 FROM dag WHERE NOT is_stale",
+        ("dag_id", "owner"),
+    ),
     Metric("size_bytes", "Bytes of the metadata database.", "SELECT pg_database_size(current_database())"),
     Metric(
         "table_bytes",

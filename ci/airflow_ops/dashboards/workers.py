@@ -7,6 +7,7 @@ from airflow_ops.dashboards.panels import Panel, Query, Watch, bars, graph, list
 WORKERS = 'and on (namespace, pod) kube_pod_info{priority_class="airflow-worker"}'
 """A worker pod is one of this priority class, as in the rules."""
 HOURS = "sum by (dag_id) (increase(airflow_task_duration_sum{}[$__range])) / 3600"
+TEAMS = "max by (dag_id, owner) (airflow_database_dag_info{})"
 
 
 def dashboard() -> Dashboard:
@@ -14,7 +15,7 @@ def dashboard() -> Dashboard:
     board = page(
         "workers",
         "Airflow: worker pods and cost",
-        "Do worker pods start, do they fit, and which DAGs do they cost for?",
+        "Do worker pods start, do they fit, and which teams and DAGs do they cost for?",
     )
     price = TextBoxVariable("price").label("Price of an hour of a worker pod")
     board.with_variable(price.default_value("0.05"))
@@ -57,6 +58,13 @@ def _work() -> list[Panel]:
             "By DAG, over the time shown, without the start of a pod. The longest bar is where saving begins.",
             "h",
             Query(f"topk(15, {HOURS})", "{{dag_id}}"),
+        ),
+        listing(
+            "Cost of a team",
+            "Over the time shown: hours of the tasks of its DAGs times the price above. The team is the DAG's owner.",
+            "none",
+            Query(f"sum by (owner) ($price * {HOURS} * on (dag_id) group_left (owner) {TEAMS})"),
+            "cost",
         ),
         listing(
             "Cost of a DAG",
