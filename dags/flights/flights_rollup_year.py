@@ -12,6 +12,7 @@ from shared.environment import environment
 from shared.limits import limits
 from shared.notifications import notify_run_failure
 from shared.resources import resources
+from shared.waiting import ObjectSensor
 
 ROLLUPS = AssetAlias("flights_rollups")
 
@@ -32,6 +33,8 @@ ROLLUPS = AssetAlias("flights_rollups")
 
 | Task | Does |
 |---|---|
+| `find_source` | says where the published file is |
+| `wait_for_flights` | waits until it is there, whole, and has the columns that are summed up |
 | `sum_year` | reads the published file, 10,000 flights at a time, and returns 5,000 or so sums |
 | `write_rollup` | writes them to `rollups/carrier_days/<year>.parquet`; repeated, the same |
 
@@ -40,11 +43,19 @@ ROLLUPS = AssetAlias("flights_rollups")
 goes through object storage and not through the metadata database. **Lineage:** `write_rollup` adds an event of the
 file that it wrote to the asset alias `flights_rollups`.
 
-**If `sum_year` fails** the published file is not there or empty: see the Airflow variable `flights_source_uri`.
+**If `wait_for_flights` fails** the file lacks a column, which it names; **if it waits**, see the Airflow variable
+`flights_source_uri`. **If `sum_year` fails** the file has no flights.
 """,
 )
 def flights_rollup_year() -> None:
-    """Sum up, then write."""
+    """Wait for the file, sum up, then write."""
+
+    @task
+    def find_source() -> str:
+        from shared.flights_source import source_folder
+        from shared.flights_tables import FLIGHTS
+
+        return str(source_folder() / FLIGHTS.file)
 
     @task(executor_config=resources("default"), **limits(environment().flights.source_megabytes))
     def sum_year() -> list[Any]:
@@ -64,7 +75,14 @@ def flights_rollup_year() -> None:
         yield Metadata(Asset(name="flights_carrier_days", uri=str(path)), extra=written, alias=ROLLUPS)
         return str(path)
 
-    write_rollup(sum_year())
+    flights = ObjectSensor(
+        task_id="wait_for_flights",
+        uri="{{ ti.xcom_pull('find_source') }}",
+        columns=("year", "month", "day", "carrier", "dep_time", "dep_delay"),
+    )
+    sums = sum_year()
+    find_source() >> flights >> sums
+    write_rollup(sums)
 
 
 flights_rollup_year()

@@ -8,8 +8,8 @@ from airflow.sdk import ObjectStoragePath
 from airflow.sdk.exceptions import AirflowFailException
 
 from shared.chunks import CHUNK_ROWS, Sums, sum_by
+from shared.data_files import lines_of
 from shared.flights_report import DELAYED_MINUTES
-from shared.flights_source import lines_of
 from shared.flights_tables import FLIGHTS
 
 if TYPE_CHECKING:

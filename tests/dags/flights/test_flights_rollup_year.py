@@ -68,6 +68,19 @@ def test_a_large_result_lies_in_object_storage_and_reaches_the_next_task(
     assert "/xcom/" not in small
 
 
+def test_a_source_without_a_column_is_refused_before_it_is_read(
+    run_dag: Callable[..., DagRun], source: "Source", storage: Path
+) -> None:
+    source.edit("flights.csv.zip", 1, lambda names: ["airline" if name == "carrier" else name for name in names])
+
+    run = run_dag(DAG_ID)
+
+    states = {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
+    assert states["wait_for_flights"] == "failed"
+    assert states["sum_year"] == "upstream_failed"
+    assert not (storage / "rollups").exists()
+
+
 def test_what_is_no_json_is_refused(run_text: Callable[[str, str], DagRun]) -> None:
     """No pickle: what reads an XCom must not run what it reads."""
     run = run_text(
@@ -100,6 +113,8 @@ def test_a_file_without_flights_fails_without_a_retry(
     source.write("flights.csv.zip", source.lines("flights.csv.zip")[:1])
     run = run_dag(DAG_ID)
     assert {ti.task_id: str(ti.state) for ti in run.get_task_instances()} == {
+        "find_source": "success",
+        "wait_for_flights": "success",
         "sum_year": "failed",
         "write_rollup": "upstream_failed",
     }

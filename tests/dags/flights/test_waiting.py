@@ -6,10 +6,13 @@ import json
 import os
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from airflow.models.dagrun import DagRun
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
@@ -162,6 +165,42 @@ def test_no_worker_waits(file: Path, warehouse: str) -> None:
         assert deferred.value.timeout == dt.timedelta(hours=hours)
     file.write_text("there")
     assert sensors[0].execute({})["size"] == 5
+
+
+def written(folder: Path, kind: str, columns: str) -> Path:
+    """A file of two rows and these columns."""
+    path = folder / f"flights.{kind}"
+    names = columns.split(",")
+    if kind == "parquet":
+        pq.write_table(pa.table({name: [1, 2] for name in names}), path)
+    elif kind == "csv":
+        path.write_bytes(f"\ufeff{columns}\n1,2\n3,4\n".encode())
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("flights.csv", f"{columns}\n1,2\n3,4\n")
+    return path
+
+
+def sensor_of(path: Path) -> ObjectSensor:
+    return ObjectSensor(task_id="file", uri=path.as_uri(), columns=["day", "carrier"])
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.zip", "parquet"])
+def test_a_file_with_the_columns_is_taken_and_one_without_fails_at_once(tmp_path: Path, kind: str) -> None:
+    path = written(tmp_path, kind, "carrier,more,day")
+    assert sensor_of(path).execute({})["uri"] == path.as_uri()
+
+    found = {"found": {"uri": written(tmp_path, kind, "carrier,date").as_uri()}}
+    with pytest.raises(AirflowFailException, match="lacks day; it has carrier, date"):
+        sensor_of(path).resume({}, found)
+
+
+@pytest.mark.parametrize("kind", ["csv.zip", "parquet"])
+def test_a_file_that_is_cut_off_fails_at_once(tmp_path: Path, kind: str) -> None:
+    path = written(tmp_path, kind, "carrier,day")
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(AirflowFailException, match=r"flights.*cannot be read"):
+        sensor_of(path).execute({})
 
 
 def test_the_triggerer_finds_the_triggers_without_the_bundle() -> None:
