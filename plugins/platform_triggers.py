@@ -6,6 +6,7 @@ plugins. So they use nothing of `dags/`, and a change of them comes with a new i
 
 import asyncio
 import time
+from abc import abstractmethod
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -19,9 +20,9 @@ class _Polling(BaseTrigger):
 
     poke_interval: float
 
+    @abstractmethod
     def probe(self) -> dict[str, Any] | None:
         """Ask once: what was found, or None to ask again."""
-        raise NotImplementedError
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire once with `{"found": ...}`, or with `{"error": ..., "refused": ...}`."""

@@ -34,7 +34,7 @@ ROLLUPS = AssetAlias("flights_rollups")
 | Task | Does |
 |---|---|
 | `find_source` | says where the published file is |
-| `wait_for_flights` | waits until it is there, whole, and has the columns that are summed up |
+| `wait_for_flights` | waits until it is there, and fails if it lacks a column that is summed up |
 | `sum_year` | reads the published file, 10,000 flights at a time, and returns 5,000 or so sums |
 | `write_rollup` | writes them to `rollups/carrier_days/<year>.parquet`; repeated, the same |
 

@@ -8,7 +8,7 @@ from airflow.sdk import ObjectStoragePath
 from airflow.sdk.exceptions import AirflowFailException
 
 from shared.chunks import CHUNK_ROWS, Sums, sum_by
-from shared.data_files import lines_of
+from shared.data_files import header_of, lines_of
 from shared.flights_report import DELAYED_MINUTES
 from shared.flights_tables import FLIGHTS
 
@@ -62,9 +62,10 @@ def to_arrow(days: list[CarrierDay]) -> "pa.Table":
 
 def _flights(source: ObjectStoragePath) -> Iterator[dict[str, str]]:
     with lines_of(source / FLIGHTS.file) as lines:
+        header = header_of(lines)
         text = (line.decode(errors="replace") for line in lines)
         # No quotes: none is in the file, and a stray one spoils its row and not all that follow.
-        yield from csv.DictReader(text, quoting=csv.QUOTE_NONE)
+        yield from csv.DictReader(text, header, quoting=csv.QUOTE_NONE)
 
 
 def _day(flight: dict[str, str]) -> str:

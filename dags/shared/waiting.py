@@ -6,6 +6,7 @@ already, take the provider's: `S3KeySensor(deferrable=True)`, `ExternalTaskSenso
 and a row in any SQL database (`SqlSensor` of common.sql can only be rescheduled, a worker pod a look).
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -22,9 +23,9 @@ SIX_HOURS = 6 * 3600.0
 class _TriggerSensor(BaseSensorOperator):
     """Looks once in the worker, and leaves the rest to the triggerer."""
 
+    @abstractmethod
     def make_trigger(self) -> "ObjectTrigger | RecordTrigger":
         """The trigger that waits."""
-        raise NotImplementedError
 
     def execute(self, context: Context) -> Any:
         """Return what is there already, or defer; after `timeout` seconds the task fails, or skips by `soft_fail`."""
