@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_ops.dashboards.command import load, panels
+from airflow_ops.monitoring.dashboards.command import load, panels
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from airflow_ops.console import ProblemError
-from airflow_ops.dashboards import command
-from airflow_ops.dashboards.command import filled
-from airflow_ops.metrics import unknown
-from airflow_ops.promql import read
-from airflow_ops.repository import ROOT
+from airflow_ops.monitoring.dashboards import command
+from airflow_ops.monitoring.dashboards.command import filled
+from airflow_ops.monitoring.metrics import unknown
+from airflow_ops.monitoring.promql import read
+from airflow_ops.paths import ROOT
 
 RECORDED = frozenset(
     rule["record"]

@@ -144,8 +144,8 @@ def changed(rules: list[dict[str, Any]], old: str, new: str) -> list[dict[str, A
     ],
 )
 def test_a_rule_that_reads_what_is_not_there_is_blind(prometheus: str, old: str, new: str, why: str) -> None:
-    from airflow_ops.live_rules import look, rules_of
-    from airflow_ops.prometheus import Prometheus
+    from airflow_ops.monitoring.live_rules import look, rules_of
+    from airflow_ops.monitoring.prometheus import Prometheus
 
     rules = rules_of(NAMESPACE, [path.read_text() for path in RULES.glob("*.yaml")])
     broken = [rule for rule in changed(rules, old, new) if "airflow:slo" not in str(rule)]
@@ -155,8 +155,8 @@ def test_a_rule_that_reads_what_is_not_there_is_blind(prometheus: str, old: str,
 
 
 def test_a_rule_that_does_not_evaluate_says_why(prometheus: str) -> None:
-    from airflow_ops.live_rules import look
-    from airflow_ops.prometheus import Prometheus
+    from airflow_ops.monitoring.live_rules import look
+    from airflow_ops.monitoring.prometheus import Prometheus
 
     (rule,) = look(Prometheus(prometheus), NAMESPACE, [{"alert": "Broken", "expr": "sum by (up"}])
     assert "parse error" in rule.error

@@ -12,8 +12,8 @@ import yaml
 from alert_cases import HERE, load_cases, load_rules
 from exporter import Exporter, Series, known_metrics, line, listed, running_exporter
 
-from airflow_ops.metrics import event_of, selector_events, unknown
-from airflow_ops.promql import read
+from airflow_ops.monitoring.metrics import event_of, selector_events, unknown
+from airflow_ops.monitoring.promql import read
 
 DAGS, TASKS = 1000, 20
 

@@ -11,7 +11,7 @@ import yaml
 from alert_cases import load_alerts
 from alertmanager import Alertmanager, Labels, find_alertmanager, running_alertmanager
 
-from airflow_ops.repository import CHARTS, ROOT
+from airflow_ops.paths import CHARTS, ROOT
 
 pytestmark = pytest.mark.xdist_group("routing")  # what the module makes is made once
 OPS = ROOT / ".venv/bin/airflow-ops"

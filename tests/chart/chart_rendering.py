@@ -8,9 +8,9 @@ from functools import cache
 import pytest
 import yaml
 
-from airflow_ops import deps
 from airflow_ops.console import ProblemError
-from airflow_ops.manifests import Manifest, Object, Pod, parse, pods, releases, template
+from airflow_ops.environments import official_chart
+from airflow_ops.manifests.objects import Manifest, Object, Pod, parse, pods, releases, template
 
 ENVIRONMENTS = ("dev", "staging", "prod")
 CHARTS = {"airflow-platform": "platform", "airflow-blue": "airflow"}
@@ -60,7 +60,7 @@ def needs_chart() -> None:
     if shutil.which("helm") is None:
         pytest.skip("helm is not on PATH")
     try:
-        deps.ensure()
+        official_chart.ensure()
     except ProblemError as problem:
         pytest.skip(problem.message)
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from chart_rendering import CHARTS, ENVIRONMENTS, HelmOutput, Render, Rendered, needs_chart, rendered
 
-from airflow_ops.repository import ROOT
+from airflow_ops.paths import ROOT
 
 
 @pytest.fixture(params=ENVIRONMENTS)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from chart_rendering import Render
 
-from airflow_ops.repository import ROOT
-from airflow_ops.values import read_yaml
+from airflow_ops.environments.values import read_yaml
+from airflow_ops.paths import ROOT
 
 
 def overlay(name: str) -> dict[str, Any]:

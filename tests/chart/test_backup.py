@@ -16,7 +16,7 @@ from chart_rendering import Render, Rendered
 from cryptography.fernet import Fernet
 from moto.server import ThreadedMotoServer
 
-from airflow_ops.repository import ROOT
+from airflow_ops.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("backup")  # what the module makes is made once
 NOW = datetime(2026, 11, 21, 1, 15, tzinfo=UTC)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from chart_rendering import HelmOutput, Render
 
-from airflow_ops.dashboards.command import load, panels
+from airflow_ops.monitoring.dashboards.command import load, panels
 
 MEBIBYTE = 1024 * 1024
 

@@ -9,11 +9,12 @@ import pytest
 import yaml
 from chart_rendering import ENVIRONMENTS, HelmOutput, Render, Rendered, needs_chart
 
-from airflow_ops import deps, policies
-from airflow_ops.checks import notes
-from airflow_ops.manifests import parse, releases, template
-from airflow_ops.repository import ROOT
-from airflow_ops.values import load_values, merge, read_yaml
+from airflow_ops.checks import policies
+from airflow_ops.checks.rendering import notes
+from airflow_ops.environments import official_chart
+from airflow_ops.environments.values import load_values, merge, read_yaml
+from airflow_ops.manifests.objects import parse, releases, template
+from airflow_ops.paths import ROOT
 
 COMPONENTS = ("scheduler", "dag-processor", "triggerer", "api-server")
 
@@ -29,7 +30,7 @@ def deployment(environment: Rendered, component: str) -> dict[str, Any]:
 
 
 def test_every_manifest_keeps_the_rules(environment: Rendered) -> None:
-    """Resources, restricted security, pinned images, probes, no secret in sight: airflow_ops.policies has the rules."""
+    """Resources, restricted security, pinned images, probes, no secret in sight: see checks.policies."""
     assert len([*environment.pods()]) > 10
     assert policies.check(environment.manifests) == []
 
@@ -212,7 +213,7 @@ def test_a_cloud_gives_its_identity_to_who_reads_and_writes_objects(render: Rend
 def test_the_first_level_of_the_official_charts_keys_is_that_of_its_schema() -> None:
     """Its own schema lets any key pass there, so ours lists them."""
     needs_chart()
-    with tarfile.open(deps.ensure()) as archive:
+    with tarfile.open(official_chart.ensure()) as archive:
         member = archive.extractfile("airflow/values.schema.json")
         assert member is not None
         official = json.load(member)["properties"].keys()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_ops.repository import ROOT
+from airflow_ops.paths import ROOT
 
 SCRIPT = ROOT / "charts/platform/files/git-mirror.sh"
 PATIENCE_SECONDS = 30

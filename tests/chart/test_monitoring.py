@@ -12,8 +12,8 @@ import pytest
 import yaml
 from chart_rendering import HelmOutput, Render
 
-from airflow_ops.repository import CHARTS, VALUES
-from airflow_ops.values import merge, read_yaml
+from airflow_ops.environments.values import merge, read_yaml
+from airflow_ops.paths import CHARTS, VALUES
 
 RULES = CHARTS / "platform/files/rules"
 

@@ -7,7 +7,7 @@ import yaml
 from chart_rendering import Render, Rendered
 from network_policy import Peer, allows, isolated
 
-from airflow_ops.repository import ROOT
+from airflow_ops.paths import ROOT
 
 NAMESPACE = "airflow"
 ELSEWHERE = {

@@ -15,7 +15,7 @@ import yaml
 from chart_rendering import Render
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from airflow_ops.repository import VALUES
+from airflow_ops.paths import VALUES
 
 OVERLAY = yaml.safe_load((VALUES / "overlays/opentelemetry.yaml").read_text())
 SEND = """

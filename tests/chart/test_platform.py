@@ -10,8 +10,8 @@ import pytest
 import yaml
 from chart_rendering import Render, Rendered
 
-from airflow_ops.pools import SCRIPT, load_pools
-from airflow_ops.repository import ROOT
+from airflow_ops.environments.pools import SCRIPT, load_pools
+from airflow_ops.paths import ROOT
 from airflow_ops.rotation import jwt
 
 

@@ -4,8 +4,8 @@ import re
 
 from chart_rendering import ENVIRONMENTS, Rendered
 
-from airflow_ops import policies
-from airflow_ops.manifests import Pod
+from airflow_ops.checks import policies
+from airflow_ops.manifests.objects import Pod
 
 CLUSTER_SCOPED = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
 """The only kinds without namespace; neither gives a right."""

@@ -9,8 +9,8 @@ import pytest
 from airflow.sdk._shared.module_loading import import_string
 from chart_rendering import Rendered, needs_chart
 
-from airflow_ops.manifests import render_environment
-from airflow_ops.repository import ROOT
+from airflow_ops.manifests.objects import render_environment
+from airflow_ops.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("secrets_backends")  # what the module makes is made once
 BACKENDS = {

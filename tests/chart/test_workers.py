@@ -6,7 +6,7 @@ import pytest
 import yaml
 from chart_rendering import Render, Rendered
 
-from airflow_ops.repository import ROOT
+from airflow_ops.paths import ROOT
 
 SIZES: dict[str, Any] = yaml.safe_load((ROOT / "dags/config/sizes.yaml").read_text())
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_ops.repository import DAGS, PLUGINS
-from airflow_ops.values import load_values
+from airflow_ops.environments.values import load_values
+from airflow_ops.paths import DAGS, PLUGINS
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from airflow_ops.dag_inspection import Inspection, inspect_bundle
-from airflow_ops.pools import load_pools
-from airflow_ops.repository import DAGS
+from airflow_ops.dags.inspection import Inspection, inspect_bundle
+from airflow_ops.environments.pools import load_pools
+from airflow_ops.paths import DAGS
 
 pytestmark = pytest.mark.xdist_group("integrity")  # what the module makes is made once
 GOOD = '''

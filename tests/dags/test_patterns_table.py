@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_ops.repository import DAGS, ROOT
+from airflow_ops.paths import DAGS, ROOT
 
 PAGE = ROOT / "docs/patterns.md"
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from airflow.models.dagrun import DagRun
 
-from airflow_ops.authors import scaffold
 from airflow_ops.console import ProblemError
-from airflow_ops.dag_inspection import inspect_bundle
-from airflow_ops.repository import DAGS
+from airflow_ops.dags import scaffold
+from airflow_ops.dags.inspection import inspect_bundle
+from airflow_ops.paths import DAGS
 
 DAG_ID = "flights_export_carriers_v2"
 

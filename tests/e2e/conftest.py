@@ -9,12 +9,12 @@ import pytest
 from live_environment import Airflow, DagRepository, WorkerPods, ops
 from pytest_helm_charts.clusters import Cluster as HelmChartsCluster
 
-from airflow_ops import prometheus
-from airflow_ops.dag_repository import push_arguments
-from airflow_ops.kube import Cluster, connect
-from airflow_ops.repository import ROOT
-from airflow_ops.smoke import login
-from airflow_ops.values import installed_values
+from airflow_ops.cluster.connection import Cluster, connect
+from airflow_ops.deployment.dag_push import push_arguments
+from airflow_ops.deployment.smoke import login
+from airflow_ops.environments.values import installed_values
+from airflow_ops.monitoring import prometheus
+from airflow_ops.paths import ROOT
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

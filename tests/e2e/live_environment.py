@@ -23,10 +23,10 @@ from airflow_client.client.exceptions import NotFoundException
 from kubernetes import watch
 from kubernetes.client.exceptions import ApiException
 
-from airflow_ops import airflow_api
-from airflow_ops.dag_repository import push_arguments
-from airflow_ops.kube import Cluster
-from airflow_ops.repository import ROOT
+from airflow_ops.cluster import airflow_api
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.deployment.dag_push import push_arguments
+from airflow_ops.paths import ROOT
 
 T = TypeVar("T")
 OPS = ROOT / ".venv/bin/airflow-ops"

@@ -13,8 +13,8 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from live_environment import Airflow, DagRepository, wait_for
 
-from airflow_ops.kube import Cluster
-from airflow_ops.repository import ROOT
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.paths import ROOT
 
 DAG = "e2e_ask_for_more"
 REASONS = {

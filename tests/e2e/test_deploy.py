@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from live_environment import ops
 
-from airflow_ops import preflight
+from airflow_ops.cluster.connection import Cluster
 from airflow_ops.console import ProblemError
-from airflow_ops.kube import Cluster
-from airflow_ops.values import installed_values, merge
+from airflow_ops.deployment import preflight
+from airflow_ops.environments.values import installed_values, merge
 
 
 def lasting_pods(cluster: Cluster) -> dict[str, tuple[str, int]]:
@@ -57,7 +57,7 @@ def test_an_environment_is_not_deployed_to_another_ones_cluster(cluster: Cluster
 
 
 def test_a_missing_secret_is_named(cluster: Cluster) -> None:
-    from airflow_ops.manifests import render_environment
+    from airflow_ops.manifests.objects import render_environment
 
     values = merge(installed_values("dev"), {"platform": {"secrets": {"mode": "existing"}}})
     preflight.check_secrets(cluster, values, render_environment("dev"))

@@ -4,7 +4,7 @@ import time
 
 from live_environment import Airflow, wait_for
 
-from airflow_ops.kube import Cluster
+from airflow_ops.cluster.connection import Cluster
 
 AWAY_SECONDS = 300
 CANARY = "platform_run_canary"

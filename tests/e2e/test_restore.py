@@ -8,8 +8,8 @@ from airflow_client.client import ConnectionApi, ConnectionBody, VariableApi, Va
 from airflow_client.client.exceptions import NotFoundException
 from live_environment import Airflow, ops
 
-from airflow_ops.kube import Cluster
-from airflow_ops.smoke import login
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.deployment.smoke import login
 
 pytestmark = pytest.mark.destructive
 

@@ -16,10 +16,10 @@ from airflow_client.client import (
 from airflow_client.client.exceptions import NotFoundException
 from live_environment import OPS, Airflow, DagRepository, wait_for
 
+from airflow_ops.cluster.connection import Cluster
 from airflow_ops.console import ProblemError
-from airflow_ops.kube import Cluster
-from airflow_ops.repository import ROOT
-from airflow_ops.smoke import CANARY, login
+from airflow_ops.deployment.smoke import CANARY, login
+from airflow_ops.paths import ROOT
 
 pytestmark = pytest.mark.destructive
 

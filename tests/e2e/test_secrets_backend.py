@@ -13,9 +13,9 @@ import pytest
 from airflow_client.client import ConnectionApi, ConnectionBody
 from live_environment import Airflow, DagRepository, WorkerPods, wait_for
 
-from airflow_ops.kube import Cluster
-from airflow_ops.repository import ROOT
-from airflow_ops.values import image_name, installed_values, load_values
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.environments.values import image_name, installed_values, load_values
+from airflow_ops.paths import ROOT
 
 DAG = "e2e_read_connection"
 MOTO = "e2e-moto"

@@ -11,8 +11,8 @@ from airflow_client.client.exceptions import ApiException
 from kubernetes.utils.quantity import parse_quantity
 from live_environment import Airflow, DagRepository, WorkerPods, wait_for
 
-from airflow_ops.kube import Cluster
-from airflow_ops.repository import DAGS
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.paths import DAGS
 
 DAG = "e2e_show_version"
 SIZES = ["small", "default", "scratch"]

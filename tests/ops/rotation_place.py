@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_ops.rotation.place import Content
+from airflow_ops.rotation.context import Content
 from airflow_ops.rotation.sequence import Note
 
 COMPONENTS = ("api-server", "scheduler", "triggerer")

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from airflow_ops.values import merge
+from airflow_ops.environments.values import merge
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OFFICIAL = Path(__file__).parent / "fixtures/official"

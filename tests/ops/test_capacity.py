@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from small_checkout import Checkout
 
-from airflow_ops import scheduling
-from airflow_ops.capacity import Environment
-from airflow_ops.manifests import Manifest
-from airflow_ops.scheduling import LimitRange, NodeShape
+from airflow_ops.checks import scheduling
+from airflow_ops.checks.capacity import Environment
+from airflow_ops.checks.scheduling import LimitRange, NodeShape
+from airflow_ops.manifests.objects import Manifest
 
 GI = 1024**3
 

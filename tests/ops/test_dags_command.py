@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from airflow_ops.authors import lint, trials
-from airflow_ops.authors.inspector import percentile
 from airflow_ops.console import ProblemError
-from airflow_ops.dag_inspection import inspect_bundle
-from airflow_ops.dag_rules import Violation
-from airflow_ops.repository import DAGS, ROOT
+from airflow_ops.dags import lint, trials
+from airflow_ops.dags.inspection import inspect_bundle
+from airflow_ops.dags.inspector import percentile
+from airflow_ops.dags.rules import Violation
+from airflow_ops.paths import DAGS, ROOT
 
 
 def ops(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from small_checkout import Checkout
 
-from airflow_ops import live
-from airflow_ops.manifests import Manifest
+from airflow_ops.manifests import live_objects
+from airflow_ops.manifests.objects import Manifest
 
 
 @pytest.fixture
@@ -84,14 +84,16 @@ def test_of_a_live_object_counts_what_a_chart_says_or_has_said() -> None:
         "spec": {"replicas": 2, "old": "x", "clusterIP": "10.0.0.1", "template": {"cpu": "500m", "dnsPolicy": "x"}},
         "status": {"ready": 1},
     }
-    fields = live.union(live.filled(before), after)
-    assert live.cut(running, fields) == {"spec": {"replicas": 2, "old": "x", "template": {"args": [], "cpu": "0.5"}}}
+    fields = live_objects.union(live_objects.filled(before), after)
+    assert live_objects.cut(running, fields) == {
+        "spec": {"replicas": 2, "old": "x", "template": {"args": [], "cpu": "0.5"}}
+    }
 
 
 def test_list_items_are_matched_by_name() -> None:
     fields = [{"name": "a", "value": "1"}, {"name": "b", "value": "2"}]
     running = [{"name": "injected", "x": 1}, {"name": "b", "value": "3", "extra": 0}, {"name": "a", "value": 1}]
-    assert live.cut(running, fields) == [
+    assert live_objects.cut(running, fields) == [
         {"name": "injected", "x": 1},
         {"name": "b", "value": "3"},
         {"name": "a", "value": "1"},
@@ -100,5 +102,5 @@ def test_list_items_are_matched_by_name() -> None:
 
 def test_a_secrets_texts_are_compared_as_they_are_stored() -> None:
     written = Manifest("airflow-platform", "airflow-dev", secret("a", "b"))
-    assert live.as_stored(written).object["data"] == {"kept": "YQ==", "changed": "Yg=="}
-    assert "stringData" not in live.as_stored(written).object
+    assert live_objects.as_stored(written).object["data"] == {"kept": "YQ==", "changed": "Yg=="}
+    assert "stringData" not in live_objects.as_stored(written).object

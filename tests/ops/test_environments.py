@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from airflow_ops.deps import find_archive, read_pin
-from airflow_ops.values import environments
+from airflow_ops.environments.official_chart import find_archive, read_pin
+from airflow_ops.environments.values import environments
 
 
 @pytest.fixture(scope="module", autouse=True)

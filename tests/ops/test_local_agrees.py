@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from airflow_ops.deps import find_archive, read_pin
+from airflow_ops.environments.official_chart import find_archive, read_pin
+from airflow_ops.environments.values import load_values
 from airflow_ops.local import settings as local
-from airflow_ops.manifests import render_environment
-from airflow_ops.values import load_values
+from airflow_ops.manifests.objects import render_environment
 
 pytestmark = pytest.mark.xdist_group("local_agrees")  # what the module makes is made once
 

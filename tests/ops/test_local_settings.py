@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from airflow_ops.console import ProblemError
+from airflow_ops.environments.values import load_values
 from airflow_ops.local import settings as local
-from airflow_ops.values import load_values
 
 PORT = 18080
 
@@ -44,7 +44,7 @@ def test_every_connection_of_the_values_has_a_stand_in(tmp_path: Path) -> None:
 
 def _with_values(monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]) -> None:
     def changed(environment: str) -> dict[str, Any]:
-        from airflow_ops.values import merge
+        from airflow_ops.environments.values import merge
 
         return merge(load_values(environment), change)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from airflow_ops.console import ProblemError
-from airflow_ops.pools import load_pools
+from airflow_ops.environments.pools import load_pools
 
 
 def test_the_repositorys_pools_are_right() -> None:

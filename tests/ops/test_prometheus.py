@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from airflow_ops.prometheus import selector_text
+from airflow_ops.monitoring.prometheus import selector_text
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from airflow_ops import restore
-from airflow_ops.backup import backup_job, container
 from airflow_ops.console import ProblemError
+from airflow_ops.recovery import restore
+from airflow_ops.recovery.backup import backup_job, container
 
 HEADS = {"alembic_version": "abc", "alembic_version_fab": "def"}
 

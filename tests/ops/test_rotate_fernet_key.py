@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from airflow_ops.repository import ROOT
+from airflow_ops.paths import ROOT
 
 SCRIPT = ROOT / "charts/platform/files/rotate_fernet_key.py"
 DEFERRED = '{"delta": 180}'

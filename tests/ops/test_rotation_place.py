@@ -11,8 +11,8 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from airflow_ops.console import ProblemError
-from airflow_ops.rotation import git, place
-from airflow_ops.rotation.place import ConfigMapNotebook, Place, named_secrets
+from airflow_ops.rotation import context, git
+from airflow_ops.rotation.context import ConfigMapNotebook, Place, named_secrets
 from airflow_ops.rotation.sequence import Note
 
 GIT = {"ssh-privatekey": "old", "known_hosts": "hosts"}
@@ -84,8 +84,8 @@ def test_a_secret_that_is_missing_is_named() -> None:
 def test_of_a_store_the_content_wanted_is_kept_until_it_has_arrived(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(place, "ROOT", tmp_path)
-    monkeypatch.setattr(place, "STORE_SECONDS", -1)
+    monkeypatch.setattr(context, "ROOT", tmp_path)
+    monkeypatch.setattr(context, "STORE_SECONDS", -1)
     secrets = {"git": dict(GIT)}
     there = environment("external", **secrets)
     with pytest.raises(ProblemError, match="airflow/dev/git-origin did not reach Secret git"):

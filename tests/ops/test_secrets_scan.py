@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_ops.repository import ROOT
+from airflow_ops.paths import ROOT
 
 PLANTED = {
     "values/prod.yaml": 'aws_access_key_id: "AKIA{}"\n'.format("Q3EGRIWL5T7PZ2VN"),

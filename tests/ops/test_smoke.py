@@ -2,7 +2,7 @@
 
 from kubernetes.client import V1Container, V1ObjectMeta, V1Pod, V1PodSpec, V1Volume
 
-from airflow_ops.smoke import foreign_pods
+from airflow_ops.deployment.smoke import foreign_pods
 
 SIZES = {"small", "default"}
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from airflow_ops import values
 from airflow_ops.console import ProblemError
+from airflow_ops.environments import values
 
 
 def test_maps_merge_lists_replace_and_null_removes() -> None:

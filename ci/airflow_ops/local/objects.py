@@ -15,9 +15,9 @@ from airflow_client.client import (
 )
 
 from airflow_ops.console import fail
+from airflow_ops.environments.pools import SCRIPT, load_pools
 from airflow_ops.local.processes import process_environment
 from airflow_ops.local.settings import LocalSettings
-from airflow_ops.pools import SCRIPT, load_pools
 
 OVERWRITE = BulkActionOnExistence.OVERWRITE
 

@@ -20,7 +20,7 @@ from airflow_client.client import (
 from airflow_client.client.exceptions import ApiException
 from rich.progress import Progress, TaskID
 
-from airflow_ops import airflow_api
+from airflow_ops.cluster import airflow_api
 from airflow_ops.console import fail
 
 INGEST, REPORT, HEALTH, CANARY = (

@@ -11,7 +11,7 @@ import psutil
 
 from airflow_ops.console import fail
 from airflow_ops.local.settings import LocalSettings, log_ports, metadata_url
-from airflow_ops.repository import ROOT, STATE
+from airflow_ops.paths import ROOT, STATE
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 AIRFLOW = ROOT / ".venv/bin/airflow"

@@ -10,8 +10,8 @@ from typing import Any
 from cryptography.fernet import Fernet
 
 from airflow_ops.console import fail
-from airflow_ops.repository import DAGS, PLUGINS, STATE
-from airflow_ops.values import Values, load_values
+from airflow_ops.environments.values import Values, load_values
+from airflow_ops.paths import DAGS, PLUGINS, STATE
 
 USER = "admin"
 ENVIRONMENT = "dev"

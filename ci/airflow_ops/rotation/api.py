@@ -2,7 +2,7 @@
 
 import secrets
 
-from airflow_ops.rotation.place import Content, Place
+from airflow_ops.rotation.context import Content, Place
 from airflow_ops.rotation.sequence import Step
 
 PURPOSE = "api"

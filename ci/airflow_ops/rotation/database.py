@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from airflow_ops.console import fail, out
-from airflow_ops.repository import ROOT
-from airflow_ops.rotation.place import Content, Place
+from airflow_ops.paths import ROOT
+from airflow_ops.rotation.context import Content, Place
 from airflow_ops.rotation.sequence import Step
 
 PURPOSE = "metadata"

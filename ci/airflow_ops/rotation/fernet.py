@@ -4,7 +4,7 @@ import base64
 import secrets
 
 from airflow_ops.console import out
-from airflow_ops.rotation.place import Content, Place
+from airflow_ops.rotation.context import Content, Place
 from airflow_ops.rotation.sequence import Step
 
 PURPOSE = "fernet"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from airflow_ops.console import ProblemError, fail, out
-from airflow_ops.rotation.place import Content, Place
+from airflow_ops.rotation.context import Content, Place
 from airflow_ops.rotation.sequence import Step
 
 PURPOSE = "gitOrigin"

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from jwt.algorithms import OKPAlgorithm
 
 from airflow_ops.console import fail
-from airflow_ops.rotation.place import Content, Place
+from airflow_ops.rotation.context import Content, Place
 from airflow_ops.rotation.sequence import Step
 
 PURPOSE = "jwt"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from airflow_ops.repository import DAGS
+from airflow_ops.paths import DAGS
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun

@@ -12,7 +12,7 @@ from airflow.models.dagrun import DagRun
 from airflow.utils.session import create_session
 from sqlalchemy import update
 
-from airflow_ops.repository import DAGS
+from airflow_ops.paths import DAGS
 from shared.freshness import check, promises
 
 TEXT = """

@@ -10,8 +10,8 @@ import git
 import pytest
 from airflow.models.dagrun import DagRun
 
-from airflow_ops.many_dags import make_bundle
-from airflow_ops.repository import DAGS
+from airflow_ops.dags.many_dags import make_bundle
+from airflow_ops.paths import DAGS
 from shared import snapshots
 from shared.snapshots import DEFAULTS, TABLE, RefusedError, from_api, from_database, publish, write
 from shared.warehouse import create, execute, transaction, warehouse_hook

@@ -13,7 +13,7 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from sqlalchemy import update
 
-from airflow_ops.repository import DAGS
+from airflow_ops.paths import DAGS
 from shared.cost import amount, costs_of, load_prices
 from shared.resources import resources
 

@@ -226,7 +226,7 @@ def test_without_slack_the_callback_says_so_and_does_not_fail(late: str) -> None
 
 
 def test_the_callback_lies_where_the_triggerer_finds_it_and_not_in_the_bundle() -> None:
-    from airflow_ops.repository import PLUGINS
+    from airflow_ops.paths import PLUGINS
     from shared.deadlines import CALLBACK
 
     module, _, function = CALLBACK.partition(".")

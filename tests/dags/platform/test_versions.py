@@ -14,7 +14,7 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from sqlalchemy import select, update
 
-from airflow_ops.dag_rules import check_id
+from airflow_ops.dags.rules import check_id
 
 DAG_ID = "platform_show_version"
 BUNDLE = "versioned"

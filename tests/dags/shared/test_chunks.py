@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_ops.repository import DAGS
+from airflow_ops.paths import DAGS
 from shared.chunks import chunks, sum_by
 
 YEAR = 336_776

@@ -12,7 +12,7 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from sqlalchemy import select, update
 
-from airflow_ops.pools import SCRIPT, load_pools
+from airflow_ops.environments.pools import SCRIPT, load_pools
 from shared.limits import limits
 
 ONE = {"warehouse": {"slots": 4, "description": "Loads"}}

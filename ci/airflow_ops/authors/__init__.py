@@ -1,1 +1,0 @@
-"""What a DAG author works with: `airflow-ops dags ...`."""

@@ -1,0 +1,1 @@
+"""What can be known about an environment without a cluster."""

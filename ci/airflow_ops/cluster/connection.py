@@ -1,0 +1,152 @@
+"""One environment on one cluster: kubectl, the API, and ways to its Services."""
+
+import base64
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import yaml
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+
+from airflow_ops import programs
+from airflow_ops.console import fail
+from airflow_ops.paths import ROOT
+
+CONTEXTS = ROOT / "k8s/contexts.yaml"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """An environment's namespace on the cluster of a kubectl context.
+
+    Attributes:
+        environment: Name of the environment.
+        context: Name of the kubectl context.
+    """
+
+    environment: str
+    context: str
+
+    @property
+    def namespace(self) -> str:
+        """The environment's namespace."""
+        return f"airflow-{self.environment}"
+
+    @cached_property
+    def core(self) -> Any:
+        """The Kubernetes API for pods, Secrets, events."""
+        return client.CoreV1Api(config.new_client_from_config(context=self.context))
+
+    @cached_property
+    def batch(self) -> Any:
+        """The Kubernetes API for Jobs."""
+        return client.BatchV1Api(self.core.api_client)
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl in the environment's namespace.
+
+        Returns:
+            Its standard output.
+
+        Raises:
+            ProblemError: It fails; its own words are in the message.
+        """
+        command = ["--context", self.context, "--namespace", self.namespace, *arguments]
+        answer = programs.run("kubectl", command, stdin=stdin)
+        if answer.returncode != 0:
+            raise fail(f"kubectl {' '.join(arguments[:3])}: {programs.error_text(answer)}", "See the message above.")
+        return answer.stdout
+
+    def secret(self, name: str) -> dict[str, str] | None:
+        """Content of a Secret by key, or None where it does not exist."""
+        try:
+            found = self.core.read_namespaced_secret(name, self.namespace)
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+        return {key: base64.b64decode(value).decode() for key, value in (found.data or {}).items()}
+
+    def log(self, pod: str, **options: Any) -> str:
+        """A container's log.
+
+        Args:
+            pod: Name of the pod.
+            **options: Of the API: container, tail_lines, previous.
+        """
+        # The client would give the text as the representation of bytes.
+        answer = self.core.read_namespaced_pod_log(pod, self.namespace, _preload_content=False, **options)
+        text: str = answer.data.decode(errors="replace")
+        return text
+
+    @contextmanager
+    def forward(self, service: str, port: int, namespace: str = "") -> Iterator[str]:
+        """Make a Service reachable on this machine for the time of a `with` block.
+
+        Args:
+            service: Name of the Service, or kind/name of what has pods.
+            port: Its port.
+            namespace: Where it is; empty for the environment's own.
+
+        Yields:
+            Its address, http://127.0.0.1:<free port>.
+
+        Raises:
+            ProblemError: The Service does not exist or has no ready pod.
+        """
+        namespace = namespace or self.namespace
+        target = service if "/" in service else f"service/{service}"
+        command = [programs.find("kubectl"), "--context", self.context, "--namespace", namespace]
+        command += ["port-forward", target, f":{port}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                line = process.stdout.readline() if process.stdout else ""
+                found = re.search(r"127\.0\.0\.1:(\d+)", line)
+                if not found:
+                    said = process.stderr.read().strip() if process.stderr else ""
+                    raise fail(
+                        f"{target} of {namespace} cannot be reached: {said or 'no answer'}.",
+                        f"Look at its pods: kubectl --context {self.context} -n {namespace} get pods.",
+                    )
+                yield f"http://127.0.0.1:{found[1]}"
+            finally:
+                process.terminate()
+
+
+def allowed_contexts(environment: str) -> list[str]:
+    """The contexts of an environment, from k8s/contexts.yaml."""
+    return list((yaml.safe_load(CONTEXTS.read_text()) or {}).get(environment) or [])
+
+
+def connect(environment: str) -> Cluster:
+    """The environment on the cluster of kubectl's current context.
+
+    Raises:
+        ProblemError: There is no current context, it is not one of this environment's, or the cluster does not answer.
+    """
+    answer = programs.run("kubectl", ["config", "current-context"])
+    if answer.returncode != 0:
+        raise fail(
+            "kubectl has no current context, so there is no cluster to talk to.",
+            "Point KUBECONFIG at one, or make one: make cluster-up.",
+            exit_code=2,
+        )
+    context = answer.stdout.strip()
+    allowed = allowed_contexts(environment)
+    if context not in allowed:
+        raise fail(
+            f"context {context!r} is not a cluster of {environment}: "
+            f"{CONTEXTS.relative_to(ROOT)} allows {', '.join(allowed) or 'none'}.",
+            f"Switch with `kubectl config use-context`, or add {context!r} to that file.",
+            exit_code=2,
+        )
+    cluster = Cluster(environment, context)
+    reached = programs.run("kubectl", ["--context", context, "get", "--raw", "/version", "--request-timeout=10s"])
+    if reached.returncode != 0:
+        raise fail(f"the cluster of {context!r} does not answer: {programs.error_text(reached)}.", "Is it up?")
+    return cluster

@@ -1,0 +1,171 @@
+"""`bench`: how long things take; figures with machine and date stand in docs/benchmarks.md."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.table import Table
+
+from airflow_ops.console import command_group, fail, out, progress
+from airflow_ops.paths import DAGS
+
+PROCESSES = 2
+"""Files parsed at once: [dag_processor] parsing_processes is 2, and the budget is one for two cores."""
+BUDGET_SECONDS = 5.0
+"""For the repository: all its DAG files.
+
+CPU seconds are judged, not the wall clock: on two idle cores the files take about half of them, and on a busy machine
+the clock tells of the others."""
+TENANT_BUDGET_SECONDS = 0.1
+"""For one more tenant, a file with one DAG: two processes read 1,000 of them in less than a minute."""
+TENANT = DAGS / "flights/flights_slice_ewr.py"
+
+app = command_group("bench", "How long things take.")
+
+
+@app.callback()
+def _root() -> None:
+    """How long things take."""
+
+
+@dataclass(frozen=True)
+class Parse:
+    """What parsing the files of a bundle took.
+
+    Attributes:
+        files: Seconds of wall clock by file, slowest first.
+        seconds: From the first file to the last, `PROCESSES` at once.
+        cpu_seconds: CPU time of all files.
+        budget: What `cpu_seconds` may be.
+    """
+
+    files: dict[str, float]
+    seconds: float
+    cpu_seconds: float
+    budget: float
+
+
+@app.command()
+def parse(
+    tenants: Annotated[int, typer.Option(help="Measure so many generated tenants in place of this repository.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Parse every DAG file as the DAG processor does, each in a fork of a process that has Airflow; 1 if over budget.
+
+    Example: airflow-ops bench parse --tenants 1000
+    """
+    with tempfile.TemporaryDirectory(prefix="airflow-ops-") as folder:
+        bundle = _tenant_bundle(Path(folder), tenants) if tenants else DAGS
+        found = measure(bundle, tenants * TENANT_BUDGET_SECONDS if tenants else BUDGET_SECONDS)
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2))
+    else:
+        _show(found)
+    if found.cpu_seconds > found.budget:
+        raise typer.Exit(1)
+
+
+def measure(bundle: Path, budget: float) -> Parse:
+    """Parse all files of a bundle.
+
+    Raises:
+        ProblemError: A file cannot be parsed.
+    """
+    with tempfile.TemporaryDirectory(prefix="airflow-ops-") as home, progress() as bar:
+        line = bar.add_task("parsing DAG files", total=1)
+        variables = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW_")}
+        variables |= {"AIRFLOW_HOME": home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+        command = [sys.executable, "-m", __name__, str(bundle.resolve())]
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+        bar.update(line, completed=1)
+    if done.returncode != 0:
+        raise fail(f"{bundle} cannot be parsed:\n{done.stderr}", "`airflow-ops dags lint` names what is wrong.")
+    facts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    files = dict(sorted(facts["files"].items(), key=lambda item: -item[1]))
+    return Parse(files, facts["seconds"], facts["cpu_seconds"], budget)
+
+
+def _tenant_bundle(folder: Path, tenants: int) -> Path:
+    """A bundle of this library and so many tenants, each as the repository has them: a DAG file and its YAML."""
+    for name in ("shared", "config"):
+        shutil.copytree(DAGS / name, folder / name)
+    shutil.copy(DAGS / ".airflowignore", folder)
+    (folder / "flights").mkdir()
+    config = yaml.safe_load((DAGS / f"config/pipelines/{TENANT.stem}.yaml").read_text())
+    for number in range(tenants):
+        dag_id = f"flights_slice_t{number:04}"
+        shutil.copy(TENANT, folder / f"flights/{dag_id}.py")
+        (folder / f"config/pipelines/{dag_id}.yaml").write_text(yaml.dump(config))
+    return folder
+
+
+def _show(found: Parse) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("DAG file", "seconds"):
+        table.add_column(column)
+    for name, seconds in list(found.files.items())[:25]:
+        table.add_row(name, f"{seconds:.3f}")
+    out.print(table)
+    out.print(
+        f"{len(found.files)} files in {found.seconds:.2f} s, {PROCESSES} at once; "
+        f"{found.cpu_seconds:.2f} CPU seconds of {found.budget:g}",
+        highlight=False,
+    )
+
+
+def _measure(bundle: Path) -> dict[str, Any]:
+    """Runs in the process that has Airflow."""
+    from airflow_ops.dags.inspection import dag_files, import_airflow
+
+    import_airflow()
+    files = [file for file in dag_files(bundle) if file.parent.name not in ("shared", "config")]
+    start = time.monotonic()
+    with ThreadPoolExecutor(PROCESSES) as lanes:
+        taken = list(lanes.map(lambda file: _parse(file, bundle), files))
+    seconds = time.monotonic() - start
+    times = os.times()
+    return {
+        "files": {str(file.relative_to(bundle)): round(wall, 4) for file, wall in zip(files, taken, strict=True)},
+        "seconds": round(seconds, 3),
+        "cpu_seconds": round(times.children_user + times.children_system, 3),
+    }
+
+
+def _parse(file: Path, bundle: Path) -> float:
+    """Seconds until one file is parsed and its DAGs are serialised, in a fork."""
+    start = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        try:
+            from airflow.dag_processing.dagbag import BundleDagBag
+            from airflow.serialization.serialized_objects import DagSerialization
+
+            bag = BundleDagBag(dag_folder=file, bundle_path=bundle, bundle_name="bench")
+            for dag in bag.dags.values():
+                DagSerialization.to_dict(dag)
+            if bag.import_errors or not bag.dags:
+                sys.stderr.write(f"{file}: {bag.import_errors or 'no DAG'}\n")
+                sys.stderr.flush()
+                os._exit(1)
+            os._exit(0)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            sys.stderr.flush()
+            os._exit(1)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
+        raise RuntimeError(f"{file} cannot be parsed")
+    return time.monotonic() - start
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n" + json.dumps(_measure(Path(sys.argv[1]))) + "\n")

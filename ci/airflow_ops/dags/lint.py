@@ -1,0 +1,43 @@
+"""`dags lint`: the rules of `dag_rules` and `dag_inspection` on the files that an author names."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from airflow_ops.console import fail, progress
+from airflow_ops.dags.inspection import Inspection, inspect_bundle
+from airflow_ops.dags.rules import Violation
+from airflow_ops.environments.pools import load_pools
+from airflow_ops.paths import DAGS, ROOT
+
+
+def files_of(names: Sequence[str]) -> list[Path]:
+    """DAG files of the bundle, each by its path or its DAG's id.
+
+    Raises:
+        ProblemError: There is no such file, or it is none of the bundle.
+    """
+    return [_file_of(name) for name in names]
+
+
+def _file_of(name: str) -> Path:
+    path = Path(name) if name.endswith(".py") else DAGS / name.partition("_")[0] / f"{name}.py"
+    path = path.resolve()
+    if not path.is_file():
+        raise fail(f"{name}: there is no {path}.", "`airflow-ops dags list` names all DAGs.")
+    if not path.is_relative_to(DAGS):
+        raise fail(f"{name} does not stand in {DAGS}.", "A DAG file stands in the folder of its domain there.")
+    return path
+
+
+def lint_files(files: Sequence[Path]) -> Inspection:
+    """Inspect files; all of the bundle if none is given."""
+    with progress() as bar:
+        line = bar.add_task("reading DAG files", total=1)
+        found = inspect_bundle(DAGS, load_pools(), files)
+        bar.update(line, completed=1)
+    return found
+
+
+def where(violation: Violation) -> str:
+    """A violation in one line that an editor can open, by its path below the checkout."""
+    return f"{DAGS.relative_to(ROOT)}/{violation}"

@@ -1,0 +1,44 @@
+"""Which running Airflow a command looks at: an environment on a cluster, or that of `make up`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airflow_client.client import ApiClient
+
+from airflow_ops.cluster import airflow_api
+from airflow_ops.console import fail
+from airflow_ops.local.processes import LocalProcesses
+from airflow_ops.local.settings import USER, local_settings
+
+
+@contextmanager
+def running_airflow(environment: str | None) -> Iterator[ApiClient]:
+    """A client of the Airflow of an environment, or of this machine where none is named.
+
+    Raises:
+        ProblemError: It does not run, cannot be reached or refuses the login.
+    """
+    if environment is None:
+        yield local_client()
+        return
+    from airflow_ops.cluster.connection import connect
+    from airflow_ops.deployment.smoke import login
+
+    with login(connect(environment)) as client:
+        yield client
+
+
+def local_client() -> ApiClient:
+    """A client of the Airflow of this machine.
+
+    Raises:
+        ProblemError: It does not run.
+    """
+    processes = LocalProcesses()
+    port = processes.port()
+    if port is None or "api-server" not in processes.alive():
+        raise fail(
+            "Airflow does not run on this machine.", "Start it with `make up`, or name an environment: --env dev."
+        )
+    settings = local_settings(port)
+    return airflow_api.api_client(settings.url, USER, settings.password)

@@ -1,0 +1,215 @@
+"""What a DAG of this repository must be: one function a rule, each giving what is wrong or None."""
+
+import inspect
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from airflow_ops.dags.facts import POD_TEMPLATES
+from airflow_ops.dags.source_lines import Lines
+
+NO_OWNER = "airflow"
+"""What Airflow calls the owner of a task that names none."""
+UNBOUNDED_RUNS = 16
+"""Airflow's own `max_active_runs_per_dag`: a DAG that does not say how many runs it stands gets this."""
+NAME = "{domain}_[a-z0-9]+_[a-z0-9_]*[a-z0-9]"
+"""A DAG's id, `{domain}_{action}_{target}`; the target may end in a version, `_v2`."""
+DEFAULT_ARGS = ("owner", "retries", "retry_delay", "max_retry_delay", "execution_timeout", "executor_config")
+
+
+@dataclass(frozen=True)
+class Known:
+    """The names that a DAG may use.
+
+    Attributes:
+        sizes: Worker sizes (`dags/config/sizes.yaml`).
+        tags: Tags (`dags/config/tags.yaml`).
+        pools: Pools (`dags/config/pools.yaml`).
+    """
+
+    sizes: frozenset[str]
+    tags: frozenset[str]
+    pools: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One rule that one file breaks.
+
+    Attributes:
+        file: Relative to the bundle.
+        rule: The rule's name.
+        detail: What is wrong, and what to do about it.
+        line: Where; 0 where it is the file as a whole.
+    """
+
+    file: str
+    rule: str
+    detail: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}{f':{self.line}' if self.line else ''}: {self.rule}: {self.detail}"
+
+
+def violations(dag: Any, file: Path, known: Known, lines: Lines) -> Iterator[Violation]:
+    """All rules that a DAG and its tasks break.
+
+    Args:
+        dag: An `airflow.sdk.DAG`, as parsed.
+        file: Its file, relative to the bundle.
+        known: The names that it may use.
+        lines: The lines of the file.
+    """
+    for rule, broken in DAG_RULES.items():
+        if detail := broken(dag, file, known):
+            yield Violation(str(file), rule, detail, lines.of_dag(dag.dag_id))
+    for task in dag.tasks:
+        for rule, task_broken in TASK_RULES.items():
+            if detail := task_broken(task, known):
+                yield Violation(str(file), rule, f"task {task.task_id}: {detail}", lines.of_task(task, dag.dag_id))
+
+
+def check_id(dag: Any, file: Path, known: Known) -> str | None:
+    """`{domain}_{action}_{target}`: the folder's name, a verb, what it acts on; and the name of the file."""
+    if len(file.parts) != 2:
+        return "a DAG file stands in the folder of its domain, neither above nor below it"
+    if dag.dag_id != file.stem:
+        return f"the id is {dag.dag_id!r}, the file {file.name!r}: name both alike"
+    if not re.fullmatch(NAME.format(domain=file.parts[0]), dag.dag_id):
+        return f"{dag.dag_id!r} is not {file.parts[0]}_<action>_<target> in small letters"
+    return None
+
+
+def check_tags(dag: Any, file: Path, known: Known) -> str | None:
+    """The domain, and what kind of DAG it is."""
+    unknown = sorted(set(dag.tags) - known.tags)
+    if unknown:
+        return f"unknown: {', '.join(unknown)}; use those of config/tags.yaml, or add it there"
+    if file.parts[0] not in dag.tags:
+        return f"the domain {file.parts[0]!r} is missing"
+    return None
+
+
+def check_documentation(dag: Any, file: Path, known: Known) -> str | None:
+    """What the DAG does and what to do if it fails, on its page."""
+    return None if (dag.doc_md or "").strip() else "no doc_md: say what it does and what to do if it fails"
+
+
+def check_catchup(dag: Any, file: Path, known: Known) -> str | None:
+    """The past is loaded by a backfill that somebody starts, not by unpausing."""
+    return "catchup is on: unpausing would start every run of the past" if dag.catchup else None
+
+
+def check_run_timeout(dag: Any, file: Path, known: Known) -> str | None:
+    """A run that hangs must end."""
+    return None if dag.dagrun_timeout else "no dagrun_timeout: say after how long a run has failed"
+
+
+def check_active_runs(dag: Any, file: Path, known: Known) -> str | None:
+    """How many runs the DAG stands at once is its author's decision."""
+    if dag.max_active_runs >= UNBOUNDED_RUNS:
+        return f"max_active_runs is {dag.max_active_runs}: set it below {UNBOUNDED_RUNS}, Airflow's default"
+    return None
+
+
+def check_callback(dag: Any, file: Path, known: Known) -> str | None:
+    """A run that times out fails no task, so only the DAG's own callback tells of it."""
+    return None if dag.on_failure_callback else "no on_failure_callback: use shared.notifications.notify_run_failure"
+
+
+def check_default_args(dag: Any, file: Path, known: Known) -> str | None:
+    """Retries, delays, timeout, owner and size come from the library, so that an environment can bound them."""
+    missing = [key for key in DEFAULT_ARGS if key not in (dag.default_args or {})]
+    return f"no {', '.join(missing)}: make them by shared.defaults.default_args" if missing else None
+
+
+def check_owner(task: Any, known: Known) -> str | None:
+    """A team that answers for it."""
+    return "has no owner: name the team in shared.defaults.default_args" if task.owner in ("", NO_OWNER) else None
+
+
+def check_timeout(task: Any, known: Known) -> str | None:
+    """A task that hangs must end."""
+    return None if task.execution_timeout else "has no execution_timeout: take that of shared.defaults.default_args"
+
+
+def check_retry_delay(task: Any, known: Known) -> str | None:
+    """A delay that doubles needs a bound."""
+    return None if task.max_retry_delay else "has no max_retry_delay: take that of shared.defaults.default_args"
+
+
+def check_size(task: Any, known: Known) -> str | None:
+    """A template that does not exist would start a pod without any configuration."""
+    template = (task.executor_config or {}).get("pod_template_file", "")
+    if template not in {f"{POD_TEMPLATES}/{size}.yaml" for size in known.sizes}:
+        return f"pod template {template!r} is no size: use shared.resources.resources"
+    return None
+
+
+def check_pool(task: Any, known: Known) -> str | None:
+    """A task of a pool that does not exist is never started."""
+    if task.pool not in known.pools | {"default_pool"}:
+        return f"pool {task.pool!r} is not in dags/config/pools.yaml"
+    return None
+
+
+def check_pod_override(task: Any, known: Known) -> str | None:
+    """Airflow merges the containers of a `pod_override` by their index, and the task runs in the one named `base`."""
+    override = (task.executor_config or {}).get("pod_override")
+    if override is None:
+        return None
+    if type(override).__name__ != "V1Pod":
+        return f"pod_override is a {type(override).__name__}, which fails with a TypeError: make it a k8s.V1Pod"
+    names = [container.name for container in (override.spec.containers if override.spec else None) or []]
+    if names and names[0] != "base":
+        return f"the first container of pod_override is {names[0]!r}: containers merge by index, so put `base` first"
+    return None
+
+
+def check_waiting(task: Any, known: Known) -> str | None:
+    """A sensor that pokes holds a worker pod for as long as it waits."""
+    from airflow.sdk import BaseSensorOperator
+
+    kind = getattr(task, "operator_class", type(task))
+    if not issubclass(kind, BaseSensorOperator) or _argument(task, "mode", "poke") == "reschedule":
+        return None
+    can_choose = hasattr(task, "deferrable") or "deferrable" in inspect.signature(kind.__init__).parameters
+    defers = _argument(task, "deferrable", False) if can_choose else kind.execute is not BaseSensorOperator.execute
+    if defers:
+        return None
+    return "holds a worker pod while it waits: deferrable=True, else mode='reschedule', else shared.waiting"
+
+
+def _argument(task: Any, name: str, default: Any) -> Any:
+    """An argument of a task, mapped or not."""
+    given = getattr(task, "partial_kwargs", {})
+    return given.get(name, default) if given else getattr(task, name, default)
+
+
+DAG_RULES: dict[str, Callable[[Any, Path, Known], str | None]] = {
+    "id": check_id,
+    "tags": check_tags,
+    "documentation": check_documentation,
+    "catchup": check_catchup,
+    "run timeout": check_run_timeout,
+    "active runs": check_active_runs,
+    "failure callback": check_callback,
+    "default arguments": check_default_args,
+}
+TASK_RULES: dict[str, Callable[[Any, Known], str | None]] = {
+    "owner": check_owner,
+    "timeout": check_timeout,
+    "retry delay": check_retry_delay,
+    "size": check_size,
+    "pool": check_pool,
+    "pod override": check_pod_override,
+    "waiting": check_waiting,
+}
+
+
+def known_names(sizes: Collection[str], tags: Collection[str], pools: Collection[str]) -> Known:
+    """`Known` from any collections of names."""
+    return Known(frozenset(sizes), frozenset(tags), frozenset(pools))

@@ -1,0 +1,66 @@
+"""`dags new`: a DAG and its test, from the two templates beside this file."""
+
+import re
+from pathlib import Path
+from string import Template
+
+import yaml
+from croniter import croniter
+
+from airflow_ops.console import fail
+from airflow_ops.dags.rules import NAME
+from airflow_ops.paths import DAGS, ROOT
+
+TEMPLATES = Path(__file__).parent / "templates"
+OWNER = re.compile(r"[a-z][a-z0-9-]*")
+
+
+def scaffold(dag_id: str, owner: str, schedule: str | None) -> list[str]:
+    """Write `dags/<domain>/<dag_id>.py` and its test; nothing is written if anything is wrong.
+
+    Args:
+        dag_id: `{domain}_{action}_{target}`, with `_vN` at its end for a version beside an older one.
+        owner: The team that answers for it.
+        schedule: A cron expression, or None.
+
+    Returns:
+        The files, by their paths below the checkout.
+
+    Raises:
+        ProblemError: The name is ill-formed or taken, or an argument is wrong.
+    """
+    domain = dag_id.partition("_")[0]
+    _check(dag_id, domain, owner, schedule)
+    values = {
+        "dag_id": dag_id,
+        "domain": domain,
+        "owner": owner,
+        "schedule": repr(schedule).replace("'", '"'),
+        "kind": "daily" if schedule else "pattern",
+        "title": dag_id.replace("_", " ").capitalize(),
+    }
+    targets = {
+        "dag.py.txt": DAGS / domain / f"{dag_id}.py",
+        "test.py.txt": ROOT / f"tests/dags/{domain}/test_{dag_id}.py",
+    }
+    for path in targets.values():
+        if path.exists():
+            raise fail(f"{path.relative_to(ROOT)} is there already.", "Choose another name, or `_v2` at its end.")
+    for template, path in targets.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(Template((TEMPLATES / template).read_text()).substitute(values))
+    return [str(path.relative_to(ROOT)) for path in targets.values()]
+
+
+def _check(dag_id: str, domain: str, owner: str, schedule: str | None) -> None:
+    if domain in ("shared", "config") or not re.fullmatch(NAME.format(domain="[a-z][a-z0-9]*"), dag_id):
+        raise fail(
+            f"{dag_id!r} is not {{domain}}_{{action}}_{{target}} in small letters.",
+            "Such as flights_export_carriers, or flights_export_carriers_v2 beside an older one.",
+        )
+    if domain not in yaml.safe_load((DAGS / "config/tags.yaml").read_text()):
+        raise fail(f"there is no domain {domain!r}.", f"Add it to dags/config/tags.yaml: `{domain}: what it is about`.")
+    if not OWNER.fullmatch(owner) or owner == "airflow":
+        raise fail(f"--owner {owner!r} is no team.", "Small letters, digits and dashes, such as `flights`.")
+    if schedule is not None and not croniter.is_valid(schedule):
+        raise fail(f"--schedule {schedule!r} is no cron expression.", 'Such as "0 5 * * *": at five each day.')

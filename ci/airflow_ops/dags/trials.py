@@ -1,0 +1,108 @@
+"""Trials: how each DAG is run to show that it works, and the end it is meant to have (`dags/config/trials.yaml`)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import yaml
+
+from airflow_ops.console import fail
+from airflow_ops.paths import DAGS
+
+FILE = DAGS / "config/trials.yaml"
+ENDS = ("success", "failed")
+TODAY = "today"
+"""Partition of a DAG about what Airflow itself did: on a new Airflow no other day has anything in it."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a DAG.
+
+    Attributes:
+        dag_id: The DAG.
+        name: What the trial shows.
+        partition: Day or month that the run is for, its partition key or logical date; None for a run without one.
+        conf: The run's conf.
+        end: State in which the run has to end.
+        tasks: State in which a task has to end, by task id; a task that is not named may end in any.
+        after: DAGs whose trials have to be over before.
+    """
+
+    dag_id: str
+    name: str = "runs"
+    partition: str | None = None
+    conf: dict[str, Any] | None = None
+    end: str = "success"
+    tasks: dict[str, str] = field(default_factory=dict)
+    after: tuple[str, ...] = ()
+
+
+def date_of(partition: str) -> date:
+    """The day of a partition key, the first day of the month for a month.
+
+    Raises:
+        ProblemError: It is neither.
+    """
+    for pattern in ("%Y-%m-%d", "%Y-%m"):
+        try:
+            return datetime.strptime(partition, pattern).replace(tzinfo=UTC).date()
+        except ValueError:
+            continue
+    raise fail(f"partition {partition!r} is no day and no month.", "Write 2013-01-15 or 2013-01.")
+
+
+def dag_ids() -> list[str]:
+    """The DAGs of the bundle by the names of their files, which are their ids."""
+    return sorted(path.stem for path in DAGS.glob("*/*.py") if path.parent.name != "shared")
+
+
+def load_trials(wanted: Sequence[str]) -> list[Trial]:
+    """The trials of some DAGs, all where none is named, in an order in which each comes after those it needs.
+
+    Raises:
+        ProblemError: A DAG does not exist, or the file has an unknown key or value; it is named.
+    """
+    known, written = dag_ids(), yaml.safe_load(FILE.read_text()) or {}
+    for dag_id in (*wanted, *written):
+        if dag_id not in known:
+            where = "" if dag_id in wanted else f"{FILE.name}: "
+            raise fail(f"{where}there is no DAG {dag_id}.", "`airflow-ops dags list` names all.")
+    trials = {dag_id: list(_trials(dag_id, written.get(dag_id, [{}]), known)) for dag_id in known}
+    return [trial for dag_id in _ordered(trials, list(wanted) or known) for trial in trials[dag_id]]
+
+
+def _trials(dag_id: str, entries: list[dict[str, Any]], known: list[str]) -> Iterator[Trial]:
+    for entry in entries:
+        unknown = sorted(set(entry) - set(Trial.__dataclass_fields__) | set(entry) & {"dag_id"})
+        if unknown:
+            raise fail(f"{FILE.name}: {dag_id}: unknown key {unknown[0]!r}.", "See the head of that file.")
+        trial = Trial(dag_id, **{**entry, "after": tuple(entry.get("after", ()))})
+        if trial.partition == TODAY:
+            trial = replace(trial, partition=datetime.now(UTC).date().isoformat())
+        if trial.end not in ENDS:
+            raise fail(f"{FILE.name}: {dag_id}: end is {trial.end!r}.", f"A run ends in {' or '.join(ENDS)}.")
+        if missing := sorted(set(trial.after) - set(known)):
+            raise fail(f"{FILE.name}: {dag_id}: after: there is no DAG {missing[0]}.", "Name one that there is.")
+        yield trial
+
+
+def _ordered(trials: dict[str, list[Trial]], wanted: list[str]) -> list[str]:
+    done: list[str] = []
+
+    def add(dag_id: str, above: tuple[str, ...]) -> None:
+        if dag_id in above:
+            raise fail(
+                f"{FILE.name}: {' -> '.join((*above, dag_id))}: each comes after the other.", "Break the circle."
+            )
+        for trial in trials[dag_id]:
+            for before in trial.after:
+                if before in wanted:
+                    add(before, (*above, dag_id))
+        if dag_id not in done:
+            done.append(dag_id)
+
+    for dag_id in wanted:
+        add(dag_id, ())
+    return done

@@ -1,0 +1,44 @@
+"""Bring this checkout's commit into the DAG repository that development runs inside its cluster."""
+
+from airflow_ops import programs
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.console import err, fail
+from airflow_ops.environments.values import Values
+from airflow_ops.paths import DAGS, ROOT
+
+
+def push_arguments(cluster: Cluster, refspec: str) -> list[str]:
+    """Arguments for git that push a refspec through `kubectl exec`.
+
+    Whoever may exec into the pod may push: the repository has no port that takes writes.
+    """
+    kubectl = f"{programs.find('kubectl')} --context {cluster.context} -n {cluster.namespace}"
+    remote = f"ext::{kubectl} exec -i airflow-git-origin-0 -- %S /git/dags.git"
+    return ["-c", "protocol.ext.allow=always", "push", "--force", remote, refspec]
+
+
+def push(cluster: Cluster, values: Values) -> str | None:
+    """Push HEAD to the tracked ref where `platform.gitOrigin` runs; elsewhere DAGs come from the team's Git.
+
+    Args:
+        cluster: The environment.
+        values: Its values, with the charts' defaults.
+
+    Returns:
+        The commit that was pushed, or None where there is no such repository.
+
+    Raises:
+        ProblemError: Git refuses.
+    """
+    if not values["platform"]["gitOrigin"]["enabled"]:
+        return None
+    if programs.run("git", ["status", "--porcelain", "--", str(DAGS)], cwd=ROOT).stdout.strip():
+        err.print("note: dags/ has changes that are not committed; only commits are deployed", highlight=False)
+    ref = values["global"]["dagBundle"]["trackingRef"]
+    answer = programs.run("git", push_arguments(cluster, f"HEAD:refs/heads/{ref}"), cwd=ROOT)
+    if answer.returncode != 0:
+        raise fail(
+            f"the DAGs could not be pushed: {programs.error_text(answer)}.",
+            f"Is pod airflow-git-origin-0 of {cluster.namespace} ready?",
+        )
+    return programs.run("git", ["rev-parse", "--short", "HEAD"], cwd=ROOT).stdout.strip()

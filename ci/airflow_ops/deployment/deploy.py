@@ -1,0 +1,41 @@
+"""`deploy`: bring an environment to what values/ say, in the order that a migration allows."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from airflow_ops.cluster.connection import connect
+from airflow_ops.console import out
+from airflow_ops.deployment import dag_push, helm, preflight, smoke
+from airflow_ops.environments.values import installed_values
+from airflow_ops.manifests.objects import releases
+
+INSTALL_SECONDS = {"platform": 3900, "airflow": 900}
+"""The platform release holds the migration Job, whose own deadline is an hour; the rest starts in minutes."""
+
+
+def deploy(
+    environment: Annotated[str, typer.Argument(metavar="ENV", help="dev, staging or prod: a file in values/.")],
+    overlay: Annotated[list[str] | None, typer.Option(help="A file in values/overlays/; may be given again.")] = None,
+) -> None:
+    """Deploy an environment to the cluster of kubectl's context: preflight, platform with migration, Airflow, smoke.
+
+    Nothing is changed before the preflight holds. It can be run again from wherever it ended, and where nothing differs
+    it restarts nothing.
+
+    Example: airflow-ops deploy dev
+    """
+    overlays = overlay or []
+    values = installed_values(environment, overlays)
+    cluster = connect(environment)
+    preflight.check(cluster, values, overlays)
+    for release in releases(environment, None, overlays):
+        started = time.monotonic()
+        helm.install(cluster, release, INSTALL_SECONDS[release.chart])
+        out.print(f"[green]ok[/] {release.name} is ready ({time.monotonic() - started:.0f} s)", highlight=False)
+        if release.chart == "platform" and (commit := dag_push.push(cluster, values)):
+            out.print(f"[green]ok[/] DAGs of commit {commit} are pushed", highlight=False)
+    smoke.check(cluster)
+    forward = f"kubectl --context {cluster.context} -n {cluster.namespace} port-forward service/airflow 8080"
+    out.print(f"page: {forward}", highlight=False, soft_wrap=True)

@@ -1,0 +1,131 @@
+"""Install a release and show its pods meanwhile."""
+
+import json
+import subprocess
+import tempfile
+import time
+from datetime import datetime
+from typing import Any
+
+from rich.live import Live
+from rich.table import Table
+
+from airflow_ops import programs
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.cluster.pod_diagnosis import is_well, pod_evidence, pod_state
+from airflow_ops.console import err, fail
+from airflow_ops.manifests.objects import Release
+
+PODS = {"platform": "app.kubernetes.io/instance={name}", "airflow": "release={name}"}
+"""Label of a release's pods by chart: the official chart has a label of its own."""
+PENDING_SECONDS = 900
+"""A release that is `pending` for longer belongs to no running Helm: `install` gives up before."""
+
+
+def install(cluster: Cluster, release: Release, seconds: int) -> None:
+    """Run `helm upgrade --install` and wait until every pod is ready and every Job is done.
+
+    Can be run again from wherever it ended: what a killed Helm or a failed Job left behind is cleared first.
+
+    Args:
+        cluster: The environment.
+        release: The release.
+        seconds: How long it may take.
+
+    Raises:
+        ProblemError: It fails or takes too long; the pods that are not well are shown.
+    """
+    _clear_pending(cluster, release)
+    _clear_failed_jobs(cluster, release)
+    command = [programs.find("helm"), "upgrade", "--install", release.name, str(release.chart_folder)]
+    command += ["--kube-context", cluster.context, "--namespace", cluster.namespace, *release.value_arguments()]
+    command += ["--wait", "--wait-for-jobs", "--timeout", f"{seconds}s", "--history-max", "5"]
+    with tempfile.TemporaryFile("w+") as output:
+        with subprocess.Popen(command, stdout=output, stderr=output, text=True) as process:
+            _watch(cluster, release, process)
+        if process.returncode != 0:
+            output.seek(0)
+            raise _failure(cluster, release, output.read())
+
+
+def _pods(cluster: Cluster, release: Release) -> list[Any]:
+    selector = PODS[release.chart].format(name=release.name)
+    pods = cluster.core.list_namespaced_pod(cluster.namespace, label_selector=selector).items
+    return [pod for pod in pods if (pod.metadata.labels or {}).get("component") != "worker"]
+
+
+def _watch(cluster: Cluster, release: Release, process: "subprocess.Popen[str]") -> None:
+    """Show the pods until Helm ends: a table on a terminal, a line per change elsewhere."""
+    shown: dict[str, str] = {}
+    with Live(console=err, transient=True, refresh_per_second=4) as live:
+        while process.poll() is None:
+            states = {pod.metadata.name: _state(pod) for pod in _pods(cluster, release)}
+            if err.is_terminal:
+                live.update(_table(release, states))
+            else:
+                for name in states.keys() - {n for n, s in shown.items() if s == states.get(n)}:
+                    err.print(f"{release.name}: {name} {states[name]}", highlight=False)
+            shown = states
+            if _failed_jobs(cluster, release):
+                # Helm would wait for a failed Job until its own timeout; ended, it notes the release as failed.
+                process.terminate()
+                process.wait()
+            time.sleep(1)
+
+
+def _state(pod: Any) -> str:
+    return "ready" if is_well(pod) and pod.status.phase == "Running" else pod_state(pod)
+
+
+def _table(release: Release, states: dict[str, str]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(release.name)
+    table.add_column("")
+    for name, state in sorted(states.items()):
+        colour = "green" if state in ("ready", "Succeeded") else "yellow"
+        table.add_row(name, f"[{colour}]{state}[/]")
+    return table
+
+
+def _failure(cluster: Cluster, release: Release, said: str) -> Exception:
+    lines = [line for line in said.splitlines() if not line.startswith(("walk.go:", "Release "))]
+    lines += [f"Job {name} failed: {why}" for name, why in _failed_jobs(cluster, release).items()]
+    ill = [pod for pod in _pods(cluster, release) if not is_well(pod)]
+    lines += [line for pod in ill for line in pod_evidence(cluster, pod)]
+    return fail(
+        f"{release.name} could not be installed:\n" + "\n".join(lines),
+        "Mend what the lines above name and run the same command again: it goes on from here.",
+    )
+
+
+def _clear_pending(cluster: Cluster, release: Release) -> None:
+    where = ["--kube-context", cluster.context, "--namespace", cluster.namespace]
+    what = ["list", "--pending", "--filter", f"^{release.name}$", "--output", "json"]
+    answer = programs.run("helm", [*where, *what, "--time-format", "2006-01-02T15:04:05Z07:00"])
+    for found in json.loads(answer.stdout or "[]"):
+        age = time.time() - datetime.fromisoformat(found["updated"]).timestamp()
+        if age < PENDING_SECONDS:
+            raise fail(
+                f"{release.name} is {found['status']} since {age:.0f} s: another deploy seems to run.",
+                f"Wait for it; if there is none, run this again in {PENDING_SECONDS - age:.0f} s.",
+            )
+        # Helm's own record of the attempt; the objects stay, and the next attempt takes them over.
+        cluster.kubectl("delete", "secret", f"sh.helm.release.v1.{release.name}.v{found['revision']}")
+
+
+def _clear_failed_jobs(cluster: Cluster, release: Release) -> None:
+    """A failed Job stays failed for Helm; deleted, it is made again. Jobs hold no data."""
+    for name in _failed_jobs(cluster, release):
+        cluster.kubectl("delete", "job", name, "--cascade=foreground")
+
+
+def _failed_jobs(cluster: Cluster, release: Release) -> dict[str, str]:
+    """Why Jobs of a release failed for good, by name."""
+    selector = PODS[release.chart].format(name=release.name)
+    jobs = cluster.batch.list_namespaced_job(cluster.namespace, label_selector=selector).items
+    return {
+        job.metadata.name: f"{condition.reason}: {condition.message}"
+        for job in jobs
+        for condition in job.status.conditions or []
+        if condition.type == "Failed" and condition.status == "True"
+    }

@@ -1,0 +1,216 @@
+"""`smoke`: run the canary on an environment and look at the worker pods it ran in."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import typer
+import yaml
+from airflow_client.client import (
+    ApiClient,
+    DAGApi,
+    DAGPatchBody,
+    DagRunApi,
+    ImportErrorApi,
+    TaskInstanceApi,
+)
+from airflow_client.client.exceptions import NotFoundException
+from rich.live import Live
+from rich.table import Table
+
+from airflow_ops.cluster import airflow_api
+from airflow_ops.cluster.connection import Cluster, connect
+from airflow_ops.cluster.pod_diagnosis import is_well, pod_evidence
+from airflow_ops.console import err, fail, out
+from airflow_ops.environments.values import installed_values
+from airflow_ops.paths import DAGS
+
+CANARY = "platform_run_canary"
+DAG_SECONDS = 180
+"""From a push to a DAG that can run: mirror, bundle refresh and parse take under a minute; a first parse longer."""
+RUN_SECONDS = 600
+LOG_LINES = 15
+ENDED = {"success", "failed"}
+
+
+@dataclass
+class CanaryRun:
+    """One run of the canary and what was seen of it.
+
+    Attributes:
+        client: Client of the environment's Airflow.
+        run_id: The run.
+        pods: Worker pods seen so far, by name, as they were seen last.
+    """
+
+    client: ApiClient
+    run_id: str
+    pods: dict[str, Any] = field(default_factory=dict)
+
+    def state(self) -> str:
+        """State of the run."""
+        return str(DagRunApi(self.client).get_dag_run(CANARY, self.run_id).state.value)
+
+    def tasks(self) -> list[Any]:
+        """The task instances of the run."""
+        return list(TaskInstanceApi(self.client).get_task_instances(CANARY, self.run_id, limit=100).task_instances)
+
+    def see_pods(self, cluster: Cluster) -> None:
+        """Remember the worker pods there are: KubernetesExecutor deletes them once they are done."""
+        selector = f"kubernetes_executor=True,dag_id={CANARY}"
+        for pod in cluster.core.list_namespaced_pod(cluster.namespace, label_selector=selector).items:
+            if (pod.metadata.annotations or {}).get("run_id") == self.run_id:
+                self.pods[pod.metadata.name] = pod
+
+
+def foreign_pods(pods: dict[str, Any], sizes: set[str]) -> list[str]:
+    """Why worker pods are not made from a template of pod_templates/, a line each; empty if all are.
+
+    A template that the scheduler does not find is only a warning there: it starts a bare pod.
+
+    Args:
+        pods: Pods by name.
+        sizes: Names of the sizes.
+    """
+    lines = []
+    for name, pod in pods.items():
+        size = (pod.metadata.labels or {}).get("size")
+        if size not in sizes:
+            lines.append(f"pod {name} is of no known size: its label `size` is {size!r}, not one of {sorted(sizes)}")
+        elif pod.spec.restart_policy != "Never" or not pod.spec.volumes:
+            lines.append(f"pod {name} has not the shape of pod_templates/{size}.yaml")
+    return lines
+
+
+@contextmanager
+def login(cluster: Cluster) -> Iterator[ApiClient]:
+    """A client of the environment's Airflow, with the first of `platform.users` that is an Admin.
+
+    Raises:
+        ProblemError: No such user or password, or Airflow cannot be reached.
+    """
+    values = installed_values(cluster.environment)
+    users = values["platform"]["users"]
+    admins = [name for name, user in users.items() if user["role"] == "Admin"]
+    secret = values["global"]["secrets"]["users"]
+    passwords = cluster.secret(secret) or {}
+    if not admins or admins[0] not in passwords:
+        raise fail(
+            f"no Admin of platform.users has a password in Secret {secret} of {cluster.namespace}.",
+            "Smoke logs in as one: name the user in values/ and its password in that Secret.",
+        )
+    with cluster.forward("airflow", 8080) as url:
+        yield airflow_api.api_client(url, admins[0], passwords[admins[0]])
+
+
+def _wait_for_dag(client: ApiClient) -> None:
+    end = time.monotonic() + DAG_SECONDS
+    while True:
+        try:
+            DAGApi(client).patch_dag(CANARY, DAGPatchBody(is_paused=False))
+            return
+        except NotFoundException:
+            pass
+        if time.monotonic() > end:
+            errors = ImportErrorApi(client).get_import_errors(limit=5).import_errors
+            told = "; ".join(f"{e.filename}: {(e.stack_trace or '').strip().splitlines()[-1]}" for e in errors)
+            raise fail(
+                f"{CANARY} is not there {DAG_SECONDS} s after the deploy. Import errors: {told or 'none'}.",
+                "Was it pushed, and does the Git mirror serve it? See the DAG processor's log.",
+            )
+        time.sleep(1)
+
+
+def run_canary(cluster: Cluster, client: ApiClient) -> CanaryRun:
+    """Trigger the canary and wait for its end.
+
+    Args:
+        cluster: The environment.
+        client: Client of its Airflow.
+
+    Raises:
+        ProblemError: It fails or does not end; failed tasks are shown with their pods' events and last log lines.
+    """
+    _wait_for_dag(client)
+    run = CanaryRun(client, airflow_api.trigger(client, CANARY, note="smoke test"))
+    end = time.monotonic() + RUN_SECONDS
+    with Live(console=err, transient=True, refresh_per_second=4) as live:
+        while (state := run.state()) not in ENDED and time.monotonic() < end:
+            run.see_pods(cluster)
+            if err.is_terminal:
+                live.update(_table(run))
+            time.sleep(0.5)
+    if state != "success":
+        raise _failure(cluster, run, state)
+    return run
+
+
+def _table(run: CanaryRun) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in (CANARY, "state", "try"):
+        table.add_column(column)
+    for task in run.tasks():
+        name = task.task_id if task.map_index < 0 else f"{task.task_id}[{task.map_index}]"
+        table.add_row(name, task.state.value if task.state else "-", str(task.try_number))
+    return table
+
+
+def _failure(cluster: Cluster, run: CanaryRun, state: str) -> Exception:
+    lines = []
+    for task in run.tasks():
+        if task.state is None or task.state.value in ("success", "skipped"):
+            continue
+        lines.append(f"task {task.task_id} is {task.state.value} after try {task.try_number}")
+        if task.state.value in ("failed", "up_for_retry"):
+            lines += [f"  {line}" for line in _log(run, task)]
+    lines += [line for pod in run.pods.values() if not is_well(pod) for line in pod_evidence(cluster, pod)]
+    return fail(
+        f"the canary's run {run.run_id} is {state} after at most {RUN_SECONDS} s:\n" + "\n".join(lines),
+        "The lines above are its failed tasks, their last log lines and their pods' events.",
+    )
+
+
+def _log(run: CanaryRun, task: Any) -> list[str]:
+    answer = TaskInstanceApi(run.client).get_log(
+        CANARY, run.run_id, task.task_id, max(task.try_number, 1), map_index=task.map_index, full_content=True
+    )
+    content = getattr(answer.content, "actual_instance", None) or []
+    events = [getattr(item, "event", None) or str(item) for item in content]
+    return [str(event) for event in events][-LOG_LINES:]
+
+
+def check(cluster: Cluster) -> None:
+    """Run the canary and look at its pods; print what was seen.
+
+    Raises:
+        ProblemError: The canary fails, or a worker pod is not made from a template of ours.
+    """
+    started = time.monotonic()
+    with login(cluster) as client:
+        run = run_canary(cluster, client)
+        tasks = run.tasks()
+    sizes = set(yaml.safe_load((DAGS / "config/sizes.yaml").read_text()))
+    foreign = foreign_pods(run.pods, sizes)
+    if foreign or not run.pods:
+        raise fail(
+            "; ".join(foreign) or f"no worker pod was seen in {cluster.namespace} while the canary ran.",
+            "Is ConfigMap <release>-pod-templates mounted in the scheduler at /opt/airflow/pod_templates?",
+        )
+    seconds = time.monotonic() - started
+    out.print(
+        f"smoke of {cluster.environment}: {len(tasks)} tasks of {CANARY} succeeded in {seconds:.0f} s, "
+        f"{len(run.pods)} worker pods, each from a template of pod_templates/"
+    )
+
+
+def smoke(
+    environment: Annotated[str, typer.Argument(metavar="ENV", help="dev, staging or prod: a file in values/.")],
+) -> None:
+    """Run the canary DAG on an environment; show what failed with the pod's events and last log lines.
+
+    Example: airflow-ops smoke dev
+    """
+    installed_values(environment)
+    check(connect(environment))

@@ -1,0 +1,202 @@
+"""`up`, `down` and `status`: the platform on this machine."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from airflow_client.client import ApiClient, DAGApi, DagStatsApi, ImportErrorApi
+from rich.progress import Progress
+from rich.table import Table
+
+from airflow_ops.cluster import airflow_api
+from airflow_ops.console import fail, out, progress
+from airflow_ops.local import objects, pipeline
+from airflow_ops.local.processes import COMPONENTS, LocalProcesses, run_airflow
+from airflow_ops.local.settings import USER, LocalSettings, local_settings, metadata_database, write_settings
+from airflow_ops.paths import DAGS, STATE
+
+HEALTHY_SECONDS = 180.0
+"""Start of four Airflow processes: 20 s measured on two idle cores; the rest is for busy ones."""
+DAGS_SECONDS = 120.0
+DEFAULT_PORT = 8080
+NOT_RUNNING = 3
+"""Exit code of `status` when not every component is healthy, as systemctl has it."""
+HEALTH_KEYS = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
+
+
+def up(
+    port: Annotated[int | None, typer.Option(help="Port of the page; the next two serve logs.")] = None,
+) -> None:
+    """Start Airflow on this machine and load January 2013 of the flights.
+
+    Does nothing where all runs and is loaded.
+
+    Example: airflow-ops up --port 9080
+    """
+    processes = LocalProcesses()
+    if port and processes.alive() and port != processes.port():
+        raise fail(f"Airflow runs on port {processes.port()} already.", "Stop it first: make down.")
+    settings = local_settings(port or processes.port() or DEFAULT_PORT)
+    with progress() as bar:
+        started = _start(processes, settings, bar)
+        client = airflow_api.api_client(settings.url, USER, settings.password)
+        objects.bring_in(client, settings.variables)
+        objects.bring_in_pools(settings)
+        _wait(bar, "DAGs parsed", DAGS_SECONDS, lambda: _dags_parsed(client), _logs_hint())
+        loaded = pipeline.run_pipeline(client, bar)
+    if not started and not loaded:
+        out.print("already up")
+    _print_summary(_report(processes, settings), settings)
+
+
+def down() -> None:
+    """Stop the Airflow of this machine; its data stays.
+
+    Example: airflow-ops down
+    """
+    stopped = LocalProcesses().stop()
+    out.print(f"stopped {', '.join(stopped)}" if stopped else "nothing runs")
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Tell what runs, what has run and what the warehouse holds; exit code 3 where a component is not healthy.
+
+    Example: airflow-ops status --json
+    """
+    processes = LocalProcesses()
+    settings = local_settings(processes.port() or DEFAULT_PORT)
+    report = _report(processes, settings)
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+    else:
+        _print_summary(report, settings)
+    if not all(component["healthy"] for component in report["components"]):
+        raise typer.Exit(NOT_RUNNING)
+
+
+def _start(processes: LocalProcesses, settings: LocalSettings, bar: Progress) -> list[str]:
+    if set(processes.alive()) == set(COMPONENTS):
+        started: list[str] = []
+    else:
+        write_settings(settings)
+        line = bar.add_task("metadata database", total=1)
+        run_airflow(settings, "db", "migrate")
+        _let_readers_and_writers_work_at_once(metadata_database(STATE))
+        bar.update(line, completed=1)
+        started = processes.start_missing(settings)
+    _wait(bar, "components healthy", HEALTHY_SECONDS, lambda: _components_healthy(processes, settings), _logs_hint())
+    return started
+
+
+def _let_readers_and_writers_work_at_once(path: Path) -> None:
+    """Switch an SQLite file to write-ahead logging, which it keeps; four processes share it."""
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+
+
+def _logs_hint() -> str:
+    return f"See {STATE / 'logs'}/<component>.log; `make down`, mend it, and run `make up` again."
+
+
+def _wait(bar: Progress, what: str, seconds: float, healthy: Callable[[], tuple[int, int]], hint: str) -> None:
+    """Wait until `healthy` counts (done, total) as equal."""
+    line = bar.add_task(what, total=None)
+    end = time.monotonic() + seconds
+    done, total = healthy()
+    while done < total:
+        bar.update(line, completed=done, total=total)
+        if time.monotonic() > end:
+            raise fail(f"{what}: {done} of {total} after {seconds:.0f} s.", hint)
+        time.sleep(0.5)
+        done, total = healthy()
+    bar.update(line, completed=done, total=total)
+
+
+def _components_healthy(processes: LocalProcesses, settings: LocalSettings) -> tuple[int, int]:
+    alive = processes.alive()
+    dead = [name for name in COMPONENTS if name not in alive]
+    if dead:
+        tail = "\n".join(processes.log(dead[0]).read_text(errors="replace").splitlines()[-15:])
+        raise fail(f"{dead[0]} ended while it started:\n{tail}", _logs_hint())
+    components = _components(processes, settings)
+    return sum(component["healthy"] for component in components), len(components)
+
+
+def _dag_ids() -> list[str]:
+    return sorted(path.stem for path in DAGS.glob("*/*.py") if path.parent.name != "shared")
+
+
+def _dags_parsed(client: ApiClient) -> tuple[int, int]:
+    errors = ImportErrorApi(client).get_import_errors().import_errors
+    if errors:
+        raise fail(
+            f"{errors[0].filename} cannot be imported:\n{errors[0].stack_trace}", "Mend that file; it is read again."
+        )
+    known = {dag.dag_id for dag in DAGApi(client).get_dags(limit=1000).dags}
+    return len(known & set(_dag_ids())), len(_dag_ids())
+
+
+def _components(processes: LocalProcesses, settings: LocalSettings) -> list[dict[str, Any]]:
+    alive = processes.alive()
+    body = airflow_api.health(settings.url) if "api-server" in alive else {}
+    found = [{"name": "api-server", "healthy": bool(body)}]
+    for name, key in HEALTH_KEYS.items():
+        healthy = name in alive and body.get(key, {}).get("status") == "healthy"
+        found.append({"name": name, "healthy": healthy})
+    found.append({"name": "metadatabase", "healthy": body.get("metadatabase", {}).get("status") == "healthy"})
+    return found
+
+
+def _dag_runs(settings: LocalSettings) -> dict[str, dict[str, int]]:
+    client = airflow_api.api_client(settings.url, USER, settings.password)
+    stats = DagStatsApi(client).get_dag_stats(dag_ids=_dag_ids()).dags
+    counted = {dag.dag_id: {state.state.value: state.count for state in dag.stats if state.count} for dag in stats}
+    return {dag_id: counted.get(dag_id, {}) for dag_id in _dag_ids()}
+
+
+def warehouse_rows(path: Path) -> dict[str, int]:
+    """Number of rows by table of the local warehouse; {} before it exists."""
+    if not path.exists():
+        return {}
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+        tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
+        # A table's name cannot be a parameter; these come from the database itself.
+        return {name: database.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for (name,) in tables}  # noqa: S608
+
+
+def _report(processes: LocalProcesses, settings: LocalSettings) -> dict[str, Any]:
+    components = _components(processes, settings)
+    api_up = components[0]["healthy"]
+    return {
+        "components": components,
+        "dag_runs": _dag_runs(settings) if api_up else {},
+        "warehouse": warehouse_rows(STATE / "warehouse.db"),
+        "url": settings.url,
+    }
+
+
+def _print_summary(report: dict[str, Any], settings: LocalSettings) -> None:
+    for title, rows in (
+        ("component", {c["name"]: "healthy" if c["healthy"] else "[red]not healthy[/]" for c in report["components"]}),
+        ("DAG", {d: ", ".join(f"{n} {s}" for s, n in runs.items()) or "-" for d, runs in report["dag_runs"].items()}),
+        ("warehouse table", {name: f"{count:,} rows" for name, count in report["warehouse"].items()}),
+    ):
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        table.add_column(title, min_width=24)
+        table.add_column("")
+        for name, text in rows.items():
+            table.add_row(name, text)
+        out.print(table, "")
+    reports = sorted((STATE / "object-storage/reports").glob("*/*/index.html"))
+    for path in reports:
+        out.print(f"report  {path}", soft_wrap=True)
+    if report["components"][0]["healthy"]:
+        out.print(f"page    {report['url']}   user {USER}   password {settings.password}", highlight=False)
+    else:
+        out.print("Airflow does not run here: make up")

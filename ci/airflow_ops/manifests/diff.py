@@ -1,0 +1,175 @@
+"""`airflow-ops diff`: what the working tree would change, against another commit or the live cluster."""
+
+import copy
+import difflib
+import io
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from airflow_ops import programs
+from airflow_ops.console import ProblemError, fail, out, progress
+from airflow_ops.environments import official_chart
+from airflow_ops.manifests import live_objects
+from airflow_ops.manifests.objects import Colour, Manifest, Object, dump, releases, render_environment
+from airflow_ops.paths import ROOT
+
+Key = tuple[str, str, str, str]
+"""Group, kind, namespace and name: what makes two manifests the same object, whatever its version or release."""
+
+
+def _key(manifest: Manifest) -> Key:
+    return (manifest.api_version.rpartition("/")[0], manifest.kind, manifest.namespace, manifest.name)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One object that differs; None where it does not exist.
+
+    Attributes:
+        identity: The object in a heading.
+        before: It as it is.
+        after: It as the working tree has it.
+    """
+
+    identity: str
+    before: Object | None
+    after: Object | None
+
+    @property
+    def word(self) -> str:
+        """Which way it differs."""
+        return "added" if self.before is None else "removed" if self.after is None else "changed"
+
+    def lines(self) -> list[str]:
+        """A unified diff, Secret data masked."""
+        before, after = masked(self.before, self.after)
+        old, new = (dump(side, sort_keys=True).splitlines() if side is not None else [] for side in (before, after))
+        return list(difflib.unified_diff(old, new, f"before/{self.identity}", f"after/{self.identity}", lineterm=""))
+
+
+def masked(before: Object | None, after: Object | None) -> tuple[Object | None, Object | None]:
+    """Both sides without the content of a Secret; whether a key's content differs stays visible."""
+    sides = [copy.deepcopy(side) for side in (before, after)]
+    if not any(side is not None and side.get("kind") == "Secret" for side in sides):
+        return before, after
+    for part in ("data", "stringData"):
+        contents = [(side or {}).get(part) or {} for side in (before, after)]
+        for side, mark in zip(sides, ("before", "after"), strict=True):
+            for key in (side or {}).get(part) or {}:
+                same = contents[0].get(key) == contents[1].get(key)
+                (side or {})[part][key] = "***" if same else f"*** ({mark})"
+    return sides[0], sides[1]
+
+
+def compare(before: Iterable[Manifest], after: Iterable[Manifest]) -> list[Change]:
+    """The objects that differ, by kind and name.
+
+    Args:
+        before: The objects as they are.
+        after: The objects as the working tree has them.
+    """
+    sides: list[dict[Key, Manifest]] = [{_key(m): m for m in side} for side in (before, after)]
+    changes = []
+    for key in sorted(sides[0].keys() | sides[1].keys(), key=lambda k: (k[1], k[3], k)):
+        old, new = sides[0].get(key), sides[1].get(key)
+        identity = (new or old or next(iter(sides[0].values()))).identity
+        change = Change(identity, old.object if old else None, new.object if new else None)
+        if change.before != change.after:
+            changes.append(change)
+    return changes
+
+
+@contextmanager
+def checkout(ref: str) -> Iterator[Path]:
+    """The repository as it is at a commit, in a folder that goes away.
+
+    Args:
+        ref: A branch, tag or commit.
+
+    Raises:
+        ProblemError: There is no such commit.
+    """
+    archive = subprocess.run(
+        [programs.find("git"), "-C", str(ROOT), "archive", "--format=tar", ref], capture_output=True, check=False
+    )
+    if archive.returncode != 0:
+        raise fail(
+            f"the repository at {ref!r} cannot be read: {archive.stderr.decode().strip()}.",
+            "Name a branch, tag or commit that is here; `git fetch` brings others.",
+        )
+    with tempfile.TemporaryDirectory(prefix="airflow-ops-") as folder:
+        root = Path(folder)
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as content:
+            content.extractall(root, filter="data")
+        _lend_official_chart(root)
+        yield root
+
+
+def _lend_official_chart(root: Path) -> None:
+    """Give the other checkout the official chart of this one, if both want the same; rendering checks its digest."""
+    pin = official_chart.read_pin(root)
+    here = ROOT / "charts/airflow/charts" / pin.file
+    if here.exists():
+        pin.folder.mkdir(exist_ok=True)
+        shutil.copy(here, pin.path)
+
+
+def _print(changes: list[Change]) -> None:
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    for change in changes:
+        out.print(f"[bold]{change.word} {change.identity}[/]", highlight=False)
+        for line in change.lines():
+            out.print(line, style=colours.get(line[:1]), markup=False, highlight=False, soft_wrap=True)
+    counts = ", ".join(f"{sum(c.word == word for c in changes)} {word}" for word in ("changed", "added", "removed"))
+    out.print(counts, highlight=False)
+
+
+def diff(
+    environment: Annotated[str, typer.Argument(metavar="ENV", help="dev, staging or prod: a file in values/.")],
+    ref: Annotated[str, typer.Option(help="Compare with the repository at this branch, tag or commit.")] = "",
+    with_live: Annotated[bool, typer.Option("--live", help="Compare with the cluster of the current context.")] = False,
+    colour: Annotated[Colour | None, typer.Option(help="Colour of Airflow; by default global.activeColour.")] = None,
+    overlay: Annotated[list[str] | None, typer.Option(help="A file in values/overlays/; may be given again.")] = None,
+) -> None:
+    """Show what the working tree would change in an environment; Secret data is masked.
+
+    Exit 0 if nothing differs, 1 if something does, 2 on an error.
+    """
+    overlays = tuple(overlay or ())
+    try:
+        if bool(ref) == with_live:
+            raise fail("what to compare with is not clear.", "Give either --ref or --live.")
+        with progress() as bar:
+            bar.add_task("comparing", total=None)
+            changes = _changes(environment, ref, colour, overlays)
+    except ProblemError as problem:
+        problem.exit_code = 2
+        raise
+    _print(changes)
+    if changes:
+        raise typer.Exit(1)
+
+
+def _changes(environment: str, ref: str, colour: Colour | None, overlays: tuple[str, ...]) -> list[Change]:
+    after = render_environment(environment, colour, overlays)
+    if not ref:
+        cluster = live_objects.Cluster()
+        out.print(f"comparing with the cluster of context {cluster.context}", highlight=False)
+        stored = [live_objects.as_stored(manifest) for manifest in after if not live_objects.is_hook(manifest)]
+        deployed = [
+            live_objects.as_stored(manifest)
+            for release in releases(environment, colour, overlays)
+            for manifest in live_objects.deployed(release)
+        ]
+        return compare(cluster.existing(stored, deployed), stored)
+    with checkout(ref) as root:
+        return compare(render_environment(environment, colour, overlays, root), after)

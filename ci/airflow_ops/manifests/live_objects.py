@@ -1,0 +1,172 @@
+"""The objects of an environment as a cluster has them, cut down to what the charts say."""
+
+import base64
+from collections.abc import Iterable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from airflow_ops import programs
+from airflow_ops.console import fail
+from airflow_ops.manifests.objects import Manifest, Object, Release, parse
+
+
+def is_hook(manifest: Manifest) -> bool:
+    """True for an object that Helm makes and removes around an upgrade: it says nothing whether it is there."""
+    return "helm.sh/hook" in (manifest.object["metadata"].get("annotations") or {})
+
+
+def as_stored(manifest: Manifest) -> Manifest:
+    """A manifest in the form that the API server keeps: a Secret's stringData is data there."""
+    texts = manifest.object.get("stringData") if manifest.kind == "Secret" else None
+    if not texts:
+        return manifest
+    coded = {key: base64.b64encode(str(text).encode()).decode() for key, text in texts.items()}
+    rest = {key: value for key, value in manifest.object.items() if key != "stringData"}
+    return replace(manifest, object=rest | {"data": (manifest.object.get("data") or {}) | coded})
+
+
+def deployed(release: Release) -> list[Manifest]:
+    """What Helm deployed last of a release; nothing if it is not installed.
+
+    Raises:
+        ProblemError: The cluster cannot be reached.
+    """
+    answer = programs.run("helm", ["get", "manifest", release.name, "--namespace", release.namespace])
+    if answer.returncode == 0:
+        return parse(release, answer.stdout)
+    if "not found" in answer.stderr:
+        return []
+    raise fail(
+        f"release {release.name} cannot be read: {programs.error_text(answer)}.",
+        "Point KUBECONFIG at a cluster that you may read.",
+    )
+
+
+class Cluster:
+    """The cluster of the current context."""
+
+    def __init__(self) -> None:
+        """Connect.
+
+        Raises:
+            ProblemError: There is no context, or its cluster does not answer.
+        """
+        # The client library takes half a second to import, which every other verb would pay.
+        from kubernetes import config, dynamic
+        from urllib3.exceptions import HTTPError
+
+        try:
+            api = config.new_client_from_config()
+            self.context = str(config.list_kube_config_contexts()[1]["name"])
+            # One try: a cluster that does not answer is for the user to mend, not for the client to wait for.
+            api.rest_client.pool_manager.connection_pool_kw["retries"] = False
+            self._client = dynamic.DynamicClient(api)
+        except config.ConfigException as error:
+            raise fail(f"there is no cluster to compare with: {error}.", "Point KUBECONFIG at one.") from error
+        except HTTPError as error:
+            raise fail(f"the cluster does not answer: {error}.", "Start it, or point KUBECONFIG at another.") from error
+
+    def existing(self, rendered: Iterable[Manifest], before: Iterable[Manifest]) -> list[Manifest]:
+        """Those objects that the cluster has, each cut down to the fields that a chart sets or has set.
+
+        What the API server and controllers add is left out, so that only what a chart decides can differ.
+
+        Args:
+            rendered: The objects as the charts have them now, in the form that is stored.
+            before: The objects as Helm deployed them last, the same; what is only here would be removed.
+
+        Raises:
+            ProblemError: An object may not be read.
+        """
+        wanted: dict[tuple[str, str, str, str], tuple[Manifest, Object]] = {}
+        for fields, manifest in [*((filled(m.object), m) for m in before), *((m.object, m) for m in rendered)]:
+            if not is_hook(manifest):
+                key = (manifest.api_version, manifest.kind, manifest.namespace, manifest.name)
+                wanted[key] = (manifest, union(wanted[key][1], fields) if key in wanted else fields)
+        found = []
+        for manifest, fields in wanted.values():
+            if (object_ := self._get(manifest)) is not None:
+                found.append(Manifest(manifest.release, manifest.namespace, cut(object_, fields)))
+        return found
+
+    def _get(self, manifest: Manifest) -> Object | None:
+        from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError, ResourceNotFoundError
+
+        try:
+            resource = self._client.resources.get(api_version=manifest.api_version, kind=manifest.kind)
+            place = {"namespace": manifest.namespace} if resource.namespaced else {}
+            answer: Object = resource.get(name=manifest.name, **place).to_dict()
+        except (NotFoundError, ResourceNotFoundError):
+            return None
+        except DynamicApiError as error:
+            raise fail(
+                f"{manifest.identity} cannot be read: {error.reason}.", "Ask for the right to get it."
+            ) from error
+        return answer
+
+
+def filled(value: Any) -> Any:
+    """A structure without its empty fields: what was deployed empty is not there to be removed."""
+    if isinstance(value, dict):
+        return {key: kept for key, inner in value.items() if not _is_empty(kept := filled(inner))}
+    return [filled(inner) for inner in value] if isinstance(value, list) else value
+
+
+def union(one: Any, other: Any) -> Any:
+    """Both structures laid over each other; of what stands in both as a value, the second."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {
+            key: union(one[key], other[key]) if key in one and key in other else (other | one)[key]
+            for key in one | other
+        }
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return [union(*pair) for pair in zip(one, other, strict=True)]
+    return other
+
+
+def cut(live: Any, fields: Any) -> Any:
+    """Of a live structure what the fields name, written as they are written where both mean the same.
+
+    Args:
+        live: A value as the API server gives it.
+        fields: The value as a chart has it, or the union of two.
+    """
+    if isinstance(fields, dict) and isinstance(live, dict):
+        kept = {key: cut(live[key], wanted) for key, wanted in fields.items() if key in live}
+        # The API server drops what is empty; a chart that writes it out asks for the same.
+        return kept | {key: wanted for key, wanted in fields.items() if key not in live and _is_empty(wanted)}
+    if isinstance(fields, list) and isinstance(live, list):
+        return _cut_list(live, fields)
+    return fields if _same(live, fields) or (_is_empty(live) and _is_empty(fields)) else live
+
+
+def _cut_list(live: list[Any], fields: list[Any]) -> list[Any]:
+    by_name = {item["name"]: item for item in fields if isinstance(item, dict) and "name" in item}
+    if len(by_name) == len(fields) and all(isinstance(item, dict) and "name" in item for item in live):
+        return [cut(item, by_name.get(item["name"], item)) for item in live]
+    if len(live) == len(fields):
+        return [cut(*pair) for pair in zip(live, fields, strict=True)]
+    return live
+
+
+def _is_empty(value: Any) -> bool:
+    return value in (None, "", 0, False) or (isinstance(value, dict | list) and not value)
+
+
+def _same(live: Any, written: Any) -> bool:
+    """Whether two values mean the same to Kubernetes: 1 and "1", 1000m and 1, 0.5 and 500m."""
+    if live == written:
+        return True
+    if isinstance(live, str | int) and isinstance(written, str | int | float):
+        return _amount(live) is not None and _amount(live) == _amount(written)
+    return False
+
+
+def _amount(value: str | float) -> Decimal | None:
+    from kubernetes.utils.quantity import parse_quantity
+
+    try:
+        return Decimal(parse_quantity(value))
+    except ValueError:
+        return None

@@ -1,0 +1,331 @@
+"""The manifests of an environment: what Helm makes of both charts, as objects."""
+
+import configparser
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from airflow_ops import programs
+from airflow_ops.console import fail
+from airflow_ops.environments import official_chart
+from airflow_ops.environments.values import load_values, value_files
+from airflow_ops.paths import ROOT
+
+KUBERNETES_VERSIONS = ("1.33.0", "1.34.0", "1.35.0")
+"""The supported versions of Kubernetes, oldest first; manifests are rendered for the newest."""
+
+PARALLEL = 4
+"""How many programs run at once: Helm alone keeps about half of two cores busy."""
+
+Object = dict[str, Any]
+
+
+class Colour(StrEnum):
+    """One of the two sets of Airflow processes of an environment."""
+
+    BLUE = "blue"
+    GREEN = "green"
+
+
+@dataclass(frozen=True)
+class Release:
+    """One chart as it is installed.
+
+    Attributes:
+        name: airflow-platform, airflow-blue or airflow-green.
+        chart: Folder of the chart under charts/: platform or airflow.
+        environment: Name of a file in values/.
+        overlays: Names of files in values/overlays/.
+        root: The checkout that holds chart and values.
+    """
+
+    name: str
+    chart: str
+    environment: str
+    overlays: tuple[str, ...] = ()
+    root: Path = ROOT
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of the environment."""
+        return f"airflow-{self.environment}"
+
+    @property
+    def chart_folder(self) -> Path:
+        """The chart's folder."""
+        return self.root / "charts" / self.chart
+
+    def value_arguments(self) -> list[str]:
+        """The `--values` arguments for Helm, in their order.
+
+        Raises:
+            ProblemError: A values file does not exist in the release's checkout.
+        """
+        arguments = []
+        for file in value_files(self.environment, self.overlays):
+            path = self.root / file.relative_to(ROOT)
+            if not path.exists():
+                raise fail(f"{file.relative_to(ROOT)} does not exist in {self.root}.", "Name a ref that has it.", 2)
+            arguments += ["--values", str(path)]
+        return arguments
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One object of a release.
+
+    Attributes:
+        release: Name of the release it belongs to.
+        namespace: Where it goes; empty for a kind without namespace that names none.
+        object: The object as Helm rendered it.
+    """
+
+    release: str
+    namespace: str
+    object: Object
+
+    @property
+    def kind(self) -> str:
+        """Its kind."""
+        return str(self.object["kind"])
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.object["metadata"]["name"])
+
+    @property
+    def api_version(self) -> str:
+        """Its apiVersion."""
+        return str(self.object["apiVersion"])
+
+    @property
+    def identity(self) -> str:
+        """What tells it from every other object of the environment, and reads well in an error."""
+        return f"{self.release}/{self.kind}/{self.name}"
+
+    def yaml(self) -> str:
+        """The object as YAML, in the order of keys that Helm gave."""
+        return dump(self.object)
+
+
+def dump(content: Object, *, sort_keys: bool = False) -> str:
+    """Write an object as YAML that Kubernetes reads as the same object."""
+    return str(yaml.dump(content, Dumper=_Dumper, sort_keys=sort_keys, width=120, allow_unicode=True))
+
+
+class _Dumper(yaml.CSafeDumper):
+    """Writes texts of several lines as blocks, and never an alias, so that a reader sees each value where it stands."""
+
+    def ignore_aliases(self, _data: Any) -> bool:
+        return True
+
+
+# PyYAML writes these texts without quotes, and the YAML of Go then reads a number or a truth value.
+READ_OTHERWISE_IN_GO = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+|0o[0-7]+|[yYnN]")
+
+
+def _represent_text(dumper: yaml.CSafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else "'" if READ_OTHERWISE_IN_GO.fullmatch(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def releases(
+    environment: str, colour: Colour | None = None, overlays: Iterable[str] = (), root: Path = ROOT
+) -> tuple[Release, Release]:
+    """The two releases of an environment: what both colours share, then one colour of Airflow.
+
+    Args:
+        environment: Name of a file in values/.
+        colour: The colour to render; by default `global.activeColour` of the working tree, whatever the root: of two
+            checkouts whose active colours differ, every name would.
+        overlays: Names of files in values/overlays/.
+        root: A checkout of this repository.
+
+    Raises:
+        ProblemError: The environment or an overlay does not exist, or `global.activeColour` is no colour.
+    """
+    overlays = tuple(overlays)
+    colour = colour or _active_colour(load_values(environment, overlays))
+    return (
+        Release("airflow-platform", "platform", environment, overlays, root),
+        Release(f"airflow-{colour}", "airflow", environment, overlays, root),
+    )
+
+
+def _active_colour(values: Object) -> Colour:
+    named = values.get("global", {}).get("activeColour")
+    try:
+        return Colour(named)
+    except ValueError as error:
+        raise fail(f"global.activeColour is {named!r}.", "Set it to blue or green.") from error
+
+
+def template(release: Release, chart: Path | None = None) -> str:
+    """What `helm template` prints for a release, with the official chart in place.
+
+    Args:
+        release: The release.
+        chart: A changed copy of its chart; by default the chart itself.
+
+    Raises:
+        ProblemError: Helm refuses: a template fails, or a value breaks a schema.
+    """
+    if release.chart == "airflow":
+        official_chart.ensure(release.root)
+    answer = programs.run(
+        "helm",
+        [
+            "template",
+            release.name,
+            chart or release.chart_folder,
+            "--namespace",
+            release.namespace,
+            "--kube-version",
+            KUBERNETES_VERSIONS[-1],
+            *release.value_arguments(),
+        ],
+    )
+    if answer.returncode != 0:
+        raise fail(
+            f"release {release.name} of {release.environment} cannot be rendered: {programs.error_text(answer)}",
+            f"Mend the key that Helm names in values/ or charts/{release.chart}.",
+        )
+    return answer.stdout
+
+
+def parse(release: Release, text: str) -> list[Manifest]:
+    """The objects in Helm's output.
+
+    Raises:
+        ProblemError: It is not YAML, holds something that is no object, or the same object twice.
+    """
+    try:
+        documents = [d for d in yaml.load_all(text, Loader=yaml.CSafeLoader) if d is not None]
+    except yaml.YAMLError as error:
+        raise fail(
+            f"release {release.name} renders to something that is not YAML: {error}", "Mend the template."
+        ) from error
+    found: dict[tuple[str, str, str, str], Manifest] = {}
+    for document in documents:
+        if not isinstance(document, dict) or not {"apiVersion", "kind", "metadata"} <= document.keys():
+            raise fail(
+                f"release {release.name} renders something that is no object: {document!r:.200}", "Mend the template."
+            )
+        manifest = Manifest(release.name, document["metadata"].get("namespace", release.namespace), document)
+        key = (manifest.api_version, manifest.kind, manifest.namespace, manifest.name)
+        if key in found:
+            raise fail(f"{manifest.identity} is rendered twice.", "Helm would apply only one: give one another name.")
+        found[key] = manifest
+    return list(found.values())
+
+
+def render_environment(
+    environment: str, colour: Colour | None = None, overlays: Iterable[str] = (), root: Path = ROOT
+) -> list[Manifest]:
+    """Every object of an environment, both charts, in Helm's order.
+
+    Args:
+        environment: Name of a file in values/.
+        colour: The colour to render; by default `global.activeColour`.
+        overlays: Names of files in values/overlays/.
+        root: A checkout of this repository.
+
+    Raises:
+        ProblemError: See `releases`, `template` and `parse`.
+    """
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        both = releases(environment, colour, overlays, root)
+        return [manifest for rendered in pool.map(lambda r: parse(r, template(r)), both) for manifest in rendered]
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod that an object makes, or a pod template that Airflow makes worker pods from.
+
+    Attributes:
+        manifest: The object that holds it.
+        where: Empty for the object's own pod; else the key of the ConfigMap.
+        metadata: The pod's metadata.
+        spec: The pod's spec.
+        runs_on: True if its containers are meant to run until they are stopped.
+    """
+
+    manifest: Manifest
+    where: str
+    metadata: Object
+    spec: Object
+    runs_on: bool
+
+    @property
+    def identity(self) -> str:
+        """The object, and the key if it is a pod template in a ConfigMap."""
+        return f"{self.manifest.identity}[{self.where}]" if self.where else self.manifest.identity
+
+    def containers(self) -> Iterator[tuple[Object, bool]]:
+        """Every container, init containers first, and whether it runs until it is stopped."""
+        for container in self.spec.get("initContainers") or []:
+            yield container, container.get("restartPolicy") == "Always"
+        for container in self.spec.get("containers") or []:
+            yield container, self.runs_on
+
+
+WORKLOADS = {"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"}
+
+
+def pods(manifest: Manifest) -> Iterator[Pod]:
+    """The pods of an object, those that a ConfigMap holds as text included.
+
+    Raises:
+        ProblemError: A ConfigMap's key that names a YAML file holds something else.
+    """
+    spec = manifest.object.get("spec") or {}
+    match manifest.kind:
+        case "Pod":
+            yield Pod(manifest, "", manifest.object["metadata"], spec, False)
+        case "CronJob":
+            inner = spec["jobTemplate"]["spec"]["template"]
+            yield Pod(manifest, "", inner.get("metadata") or {}, inner["spec"], False)
+        case "ConfigMap":
+            yield from _pod_templates(manifest)
+        case kind if kind in WORKLOADS or kind == "Job":
+            inner = spec["template"]
+            yield Pod(manifest, "", inner.get("metadata") or {}, inner["spec"], kind != "Job")
+
+
+def _pod_templates(manifest: Manifest) -> Iterator[Pod]:
+    for key, text in (manifest.object.get("data") or {}).items():
+        if not key.endswith((".yaml", ".yml")):
+            continue
+        try:
+            document = yaml.load(text, Loader=yaml.CSafeLoader)
+        except yaml.YAMLError as error:
+            raise fail(f"{manifest.identity}: its key {key} is not YAML: {error}", "Mend the template.") from error
+        if isinstance(document, dict) and document.get("kind") == "Pod":
+            yield Pod(manifest, key, document.get("metadata") or {}, document.get("spec") or {}, False)
+
+
+def airflow_config(manifests: Iterable[Manifest]) -> configparser.ConfigParser:
+    """The airflow.cfg that the official chart renders for all components.
+
+    Raises:
+        ProblemError: No ConfigMap holds one.
+    """
+    for manifest in manifests:
+        text = (manifest.object.get("data") or {}).get("airflow.cfg") if manifest.kind == "ConfigMap" else None
+        if text:
+            config = configparser.ConfigParser(interpolation=None, strict=False)
+            config.read_string(text)
+            return config
+    raise fail(
+        "no ConfigMap of the environment holds airflow.cfg.", "Render it and look: `airflow-ops render ENV OUT`."
+    )

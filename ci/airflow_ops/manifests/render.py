@@ -1,0 +1,81 @@
+"""`airflow-ops render`: every manifest of an environment as files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from airflow_ops.console import fail, out
+from airflow_ops.manifests.objects import Colour, Manifest, render_environment
+
+MARK = ".airflow-ops-render"
+"""Lists what an earlier render wrote, so that nothing else is ever removed."""
+
+
+def file_name(manifest: Manifest, namespace: str) -> str:
+    """Where a manifest goes, relative to OUT: release/kind-name.yaml, the namespace added if it is another one."""
+    stem = f"{manifest.kind.lower()}-{manifest.name.replace(':', '_')}"
+    if manifest.namespace != namespace:
+        stem += f"@{manifest.namespace}"
+    return f"{manifest.release}/{stem}.yaml"
+
+
+def _written_before(folder: Path) -> list[Path]:
+    """What an earlier render left in the folder.
+
+    Raises:
+        ProblemError: The folder holds files and no render made it.
+    """
+    if not folder.exists():
+        return []
+    if not folder.is_dir():
+        raise fail(f"{folder} is a file.", "Name a folder.", exit_code=2)
+    mark = folder / MARK
+    if not mark.exists():
+        if any(folder.iterdir()):
+            raise fail(f"{folder} is not empty and was not written by render.", "Name a new or an empty folder.", 2)
+        return []
+    return [folder / line for line in mark.read_text().splitlines()]
+
+
+def write(manifests: list[Manifest], namespace: str, folder: Path) -> None:
+    """Write manifests to a folder, in place of those that an earlier render wrote there.
+
+    Args:
+        manifests: The objects.
+        namespace: The environment's namespace.
+        folder: A new or empty folder, or one that render wrote.
+
+    Raises:
+        ProblemError: The folder holds files and no render made it, or two objects share a file name.
+    """
+    files: dict[str, str] = {}
+    for manifest in manifests:
+        name = file_name(manifest, namespace)
+        if name in files:
+            raise fail(f"{manifest.identity} and another object both go to {name}.", "Give one another name.")
+        files[name] = manifest.yaml()
+    for old in _written_before(folder):
+        old.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).write_text("".join(f"{name}\n" for name in sorted(files)))
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+
+def render(
+    environment: Annotated[str, typer.Argument(metavar="ENV", help="dev, staging or prod: a file in values/.")],
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder, or one that render wrote.")],
+    colour: Annotated[Colour | None, typer.Option(help="Colour of Airflow; by default global.activeColour.")] = None,
+    overlay: Annotated[list[str] | None, typer.Option(help="A file in values/overlays/; may be given again.")] = None,
+) -> None:
+    """Write every manifest of an environment, both charts, as OUT/<release>/<kind>-<name>.yaml."""
+    manifests = render_environment(environment, colour, overlay or [])
+    write(manifests, f"airflow-{environment}", folder)
+    counts = ", ".join(
+        f"{sum(m.release == release for m in manifests)} of {release}"
+        for release in dict.fromkeys(m.release for m in manifests)
+    )
+    out.print(f"{len(manifests)} manifests of {environment} in {folder}: {counts}")

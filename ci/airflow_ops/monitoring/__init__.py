@@ -1,0 +1,1 @@
+"""Alerts, dashboards, and a live Prometheus."""

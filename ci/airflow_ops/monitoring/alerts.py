@@ -1,0 +1,207 @@
+"""`airflow-ops alerts`: the alerts of charts/platform, what each looks at, and whether a live Prometheus has that."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.table import Table
+
+from airflow_ops.cluster import connection
+from airflow_ops.console import ProblemError, command_group, fail, out, progress
+from airflow_ops.environments.values import installed_values
+from airflow_ops.monitoring import prometheus
+from airflow_ops.monitoring.alert_routing import routing
+from airflow_ops.monitoring.live_rules import LiveRule, look, rules_of
+from airflow_ops.paths import CHARTS, ROOT
+
+RULES = CHARTS / "platform/files/rules"
+
+app = command_group(
+    "alerts", "The alerts of charts/platform: list and explain them, and test them against a live Prometheus."
+)
+app.command("routing")(routing)
+AsJson = Annotated[bool, typer.Option("--json", help="For a script.")]
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One alert as its rule file has it, before platform.monitoring.alerts of an environment.
+
+    Attributes:
+        name: Its name.
+        severity: page (somebody gets up) or ticket.
+        component: The part of the platform that it is about.
+        wait: How long its condition must hold, as Prometheus writes it; "0s" where it fires at once.
+        threshold: What its expression compares with; None where it compares with nothing.
+        summary: What it says, in a sentence.
+        expr: Its PromQL expression.
+        runbook: Its runbook, relative to the checkout.
+    """
+
+    name: str
+    severity: str
+    component: str
+    wait: str
+    threshold: str | None
+    summary: str
+    expr: str
+    runbook: str
+
+
+def _alert(rule: dict[str, Any]) -> Alert:
+    annotations = rule["annotations"]
+    return Alert(
+        name=rule["alert"],
+        severity=rule["labels"]["severity"],
+        component=rule["labels"]["component"],
+        wait=rule.get("for", "0s"),
+        threshold=annotations.get("threshold"),
+        summary=annotations["summary"],
+        expr=rule["expr"],
+        runbook=annotations["runbook_url"],
+    )
+
+
+def load_alerts() -> list[Alert]:
+    """Every alert of charts/platform/files/rules, by file and in its order there."""
+    contents = [yaml.safe_load(path.read_text()) for path in sorted(RULES.glob("*.yaml"))]
+    rules = [rule for content in contents for group in content["groups"] for rule in group["rules"]]
+    return [_alert(rule) for rule in rules if "alert" in rule]
+
+
+def _table(found: list[Alert]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("alert", min_width=max(len(alert.name) for alert in found))
+    for heading in ("severity", "component", "for", "threshold", "summary"):
+        table.add_column(heading)
+    for alert in found:
+        colour = "red" if alert.severity == "page" else "default"
+        severity = f"[{colour}]{alert.severity}[/]"
+        table.add_row(alert.name, severity, alert.component, alert.wait, alert.threshold or "", alert.summary)
+    return table
+
+
+def _find(name: str) -> Alert:
+    found = {alert.name.lower(): alert for alert in load_alerts()}
+    wanted = name.lower()
+    if wanted not in found:
+        raise fail(f"there is no alert {name}.", "Take one from `airflow-ops alerts list`.", 2)
+    return found[wanted]
+
+
+def _explain(alert: Alert) -> None:
+    out.print(f"[bold]{alert.name}[/] {alert.summary}")
+    threshold = "" if alert.threshold is None else f", threshold {alert.threshold}"
+    out.print(f"{alert.severity}, {alert.component}, for {alert.wait}{threshold}\n", highlight=False)
+    out.print(alert.expr, markup=False, highlight=False)
+    page = (ROOT / alert.runbook).read_text()
+    out.print("\n" + page.partition("\n")[2].strip(), markup=False, highlight=False)
+
+
+@app.command("list")
+def list_alerts(as_json: AsJson = False) -> None:
+    """List all alerts, before what an environment changes in platform.monitoring.alerts.
+
+    Example: airflow-ops alerts list --json
+    """
+    found = load_alerts()
+    if as_json:
+        out.print_json(json.dumps([asdict(alert) for alert in found]))
+    else:
+        out.print(_table(found))
+
+
+@app.command("explain")
+def explain_alert(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One of `airflow-ops alerts list`.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show one alert: what it looks at, and its runbook.
+
+    Example: airflow-ops alerts explain AirflowQueueDeep
+    """
+    alert = _find(name)
+    if as_json:
+        out.print_json(json.dumps([asdict(alert)]))
+    else:
+        _explain(alert)
+
+
+@contextmanager
+def _reach(environment: str, url: str) -> Iterator[prometheus.Prometheus]:
+    if url:
+        yield prometheus.Prometheus(url)
+    else:
+        with prometheus.connect(connection.connect(environment)) as found:
+            yield found
+
+
+def _wanted_rules(environment: str, overlays: list[str]) -> list[dict[str, Any]]:
+    """The rules of an environment, without the alerts that it turns off."""
+    own = installed_values(environment, overlays)["platform"]["monitoring"]["alerts"]
+    rules = rules_of(f"airflow-{environment}", [path.read_text() for path in sorted(RULES.glob("*.yaml"))])
+    return [rule for rule in rules if own.get(rule.get("alert"), {}).get("enabled", True)]
+
+
+def _print(found: list[LiveRule]) -> None:
+    for rule in found:
+        if rule.error:
+            out.print(f"[red]error[/] {rule.name}: {rule.error}", highlight=False)
+        for one in rule.unseen:
+            word = "[yellow]event[/]" if one.event else "[red]blind[/]"
+            waits = f"; it needs {one.event}" if one.event else ""
+            out.print(f"{word} {rule.name}: {one.why}", highlight=False, end="")
+            out.print(f"  {one.selector}{waits}", markup=False, highlight=False)
+    for state, colour in (("firing", "red"), ("pending", "yellow")):
+        for rule in found:
+            if rule.state == state:
+                out.print(f"[{colour}]{state}[/] {rule.name}", highlight=False)
+    if strange := sorted({rule.name for rule in found if not rule.loaded}):
+        out.print(f"[red]not loaded[/] {', '.join(strange)}", highlight=False)
+    counts = {
+        "do not evaluate": sum(bool(rule.error) for rule in found),
+        "blind": sum(bool(rule.blind) for rule in found),
+        "wait for an event": sum(bool(rule.unseen) and not rule.blind for rule in found),
+        "not loaded": sum(not rule.loaded for rule in found),
+        "firing": sum(rule.state == "firing" for rule in found),
+        "pending": sum(rule.state == "pending" for rule in found),
+    }
+    told = ", ".join(f"{number} {what}" for what, number in counts.items())
+    out.print(f"{len(found)} rules: {told}", highlight=False)
+
+
+@app.command("test")
+def ask_prometheus(
+    environment: Annotated[str, typer.Argument(metavar="ENV", help="dev, staging or prod: a file in values/.")],
+    url: Annotated[str, typer.Option(help="Prometheus to ask; without it, the one that takes ENV's rules.")] = "",
+    overlay: Annotated[list[str] | None, typer.Option(help="A file in values/overlays/; may be given again.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set every rule before a live Prometheus: does it evaluate, is there what it reads, is it loaded, does it fire.
+
+    A metric, a label or a value that a rule reads and that no series has makes the rule blind, unless
+    tests/alerts/metrics.tsv or events.tsv says that it needs an event first. The variable PROMETHEUS_TOKEN may hold a
+    bearer token.
+
+    Exit 0 if every rule evaluates, sees and is loaded, whatever fires; 1 if not; 2 if there is nothing to ask.
+
+    Example: airflow-ops alerts test prod --url https://prometheus.example.com
+    """
+    rules = _wanted_rules(environment, overlay or [])
+    try:
+        with progress() as bar, _reach(environment, url) as found:
+            bar.add_task(f"asking {found.url}", total=None)
+            live = look(found, f"airflow-{environment}", rules)
+    except ProblemError as problem:
+        problem.exit_code = 2
+        raise
+    if as_json:
+        out.print_json(json.dumps([rule.as_dict() for rule in live]))
+    else:
+        _print(live)
+    if any(rule.error or rule.blind or not rule.loaded for rule in live):
+        raise typer.Exit(1)

@@ -1,0 +1,98 @@
+"""The metrics that a scrape holds, as tests/alerts/metrics.tsv lists them, and what an expression asks beyond them."""
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from airflow_ops.monitoring.promql import SCRAPE_LABELS, Selector, read
+from airflow_ops.paths import ROOT
+
+LISTS = ROOT / "tests/alerts"
+PARTS = {
+    "histogram": {"_bucket": {"le"}, "_sum": set(), "_count": set()},
+    "summary": {"": {"quantile"}, "_sum": set(), "_count": set()},
+}
+"""Suffix of the series of a metric of this type, and the label that it adds."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A series name of a scrape.
+
+    Attributes:
+        name: As a scrape has it, the suffix of a histogram or summary with it.
+        labels: Labels that its series may have.
+        event: What has to happen before there is one; empty where there always is one.
+    """
+
+    name: str
+    labels: frozenset[str]
+    event: str
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return [
+            {key: "" if text == "-" else text for key, text in row.items()}
+            for row in csv.DictReader(file, delimiter="\t")
+        ]
+
+
+@cache
+def known_metrics() -> dict[str, Metric]:
+    """Series name to its metric, from metrics.tsv; without what the exporter's mapping drops."""
+    found = {}
+    for row in _rows(LISTS / "metrics.tsv"):
+        if row["type"] == "dropped":
+            continue
+        labels = set(filter(None, row["labels"].split(",")))
+        if row["type"] == "summary":
+            labels.discard("quantile")
+        for suffix, more in PARTS.get(row["type"], {"": set[str]()}).items():
+            name = row["metric"] + suffix
+            found[name] = Metric(name, frozenset(labels | more | SCRAPE_LABELS), row["event"])
+    return found
+
+
+@cache
+def selector_events() -> list[tuple[Selector, str]]:
+    """Selectors that match nothing before an event, though their metric is there, with the event: events.tsv."""
+    return [(read(row["selector"]).selectors[0], row["event"]) for row in _rows(LISTS / "events.tsv")]
+
+
+def event_of(selector: Selector) -> str:
+    """What has to happen before a selector matches anything; empty where it always does."""
+    for rarer, event in selector_events():
+        if rarer.metric == selector.metric and set(rarer.matchers) <= set(selector.matchers):
+            return event
+    metric = known_metrics().get(selector.metric)
+    return metric.event if metric else ""
+
+
+def unknown(expr: str, recorded: frozenset[str] = frozenset()) -> list[str]:
+    """What an expression reads that no scrape holds, a line each.
+
+    Args:
+        expr: PromQL. Variables of a dashboard have to be replaced before.
+        recorded: Names that recording rules make; nothing is asked of their labels.
+
+    Raises:
+        ValueError: It is no PromQL.
+    """
+    reading, known, lines = read(expr), known_metrics(), []
+    there: set[str] = set()
+    for selector in reading.selectors:
+        if selector.metric in recorded:
+            there |= reading.grouped
+        elif selector.metric not in known:
+            lines.append(f"{selector.metric} is not in metrics.tsv")
+        else:
+            there |= known[selector.metric].labels
+            lines += [
+                f"{selector.metric} has no label {label}"
+                for label in sorted(selector.labels - known[selector.metric].labels)
+            ]
+    if reading.selectors and not lines:
+        lines += [f"nothing that it reads has the label {label}" for label in sorted(reading.grouped - there)]
+    return lines

@@ -1,0 +1,1 @@
+"""Backups of the metadata database, and the way back from one."""

@@ -1,0 +1,236 @@
+"""`restore`: from a backup, or no database at all, to a running environment."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from kubernetes import client
+
+from airflow_ops.cluster import jobs
+from airflow_ops.cluster.connection import Cluster, connect
+from airflow_ops.console import err, fail, out
+from airflow_ops.deployment import smoke
+from airflow_ops.environments.values import Values, installed_values
+from airflow_ops.recovery import backup as backups
+
+Backup = dict[str, Any]
+"""As `Backup` in charts/platform/files/backup.py describes it."""
+COMPONENTS = "tier=airflow,component in (scheduler,dag-processor,triggerer,api-server)"
+"""What reads the metadata database, of either colour; worker pods go through the API server."""
+STOPPED = "platform/replicas-before-restore"
+"""Annotation of a Deployment that a restore stopped: how many replicas it had. A later run starts it from this."""
+STOP_SECONDS = 180
+START_SECONDS = 900
+SWAP_SECONDS = 300
+
+
+def restore(
+    environment: Annotated[str, typer.Argument(metavar="ENV", help="dev, staging or prod: a file in values/.")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[BACKUP]", help="As `backup ENV --list` shows it; the newest by default.")
+    ] = None,
+    discard_newer_runs: Annotated[
+        bool, typer.Option("--discard-newer-runs", help="Restore although the database has runs made after the backup.")
+    ] = False,
+) -> None:
+    """Restore an environment's metadata database from a backup, start Airflow again and run the canary.
+
+    The backup is loaded into a database beside the present one and checked there: checksum, revision, Fernet
+    key. Only then is Airflow stopped and the two change places; the former one is kept. It can be run again from
+    wherever it ended.
+
+    Example: airflow-ops restore dev
+    """
+    started = time.monotonic()
+    values = installed_values(environment)
+    cluster = connect(environment)
+    found = backups.look(cluster, values)
+    chosen = choose(found["backups"], name, environment)
+    if is_swapped(found, chosen) and (stopped := stopped_deployments(cluster)):
+        out.print(f"{chosen['name']} is in place already: going on with the start", highlight=False)
+        start(cluster, stopped)
+    else:
+        check(found, chosen, discard_newer_runs)
+        load(cluster, values, chosen)
+        swap(cluster, values, chosen, discard_newer_runs)
+    smoke.check(cluster)
+    out.print(f"restored {environment} from {chosen['name']} in {time.monotonic() - started:.0f} s", highlight=False)
+
+
+def choose(found: list[Backup], name: str | None, environment: str) -> Backup:
+    """The backup of a name, or the newest.
+
+    Raises:
+        ProblemError: There is none.
+    """
+    for each in reversed(found):
+        if name in (None, each["name"]):
+            return each
+    raise fail(
+        f"there is no backup {name or ''} of {environment}.".replace("  ", " "),
+        f"`airflow-ops backup {environment} --list` shows those that are there.",
+        2,
+    )
+
+
+def is_swapped(found: dict[str, Any], chosen: Backup) -> bool:
+    """Whether the database in use is this backup, put there by a restore."""
+    return bool(found["database"] and found["database"]["comment"] == f"restored from {chosen['name']}")
+
+
+def check(found: dict[str, Any], chosen: Backup, discard_newer_runs: bool) -> None:
+    """What must hold before anything is changed.
+
+    Args:
+        found: What `look` found.
+        chosen: The backup.
+        discard_newer_runs: Whether runs may be lost.
+
+    Raises:
+        ProblemError: The schema is another image's, the role may not create databases, or runs would be lost.
+    """
+    differ = {table: rev for table, rev in found["heads"].items() if chosen["revision"].get(table) != rev}
+    if differ:
+        raise fail(
+            f"{chosen['name']} has the schema of Airflow {chosen['airflow']}: "
+            + ", ".join(f"{t} is {chosen['revision'].get(t)}, this image needs {rev}" for t, rev in differ.items())
+            + ".",
+            f"Deploy the image of Airflow {chosen['airflow']}, restore, then upgrade.",
+        )
+    if not found["may_create"]:
+        raise fail(
+            "the role of the metadata Secret may not create databases.",
+            "Give that Secret the key connection-admin, with a role that may (charts/platform/README.md).",
+        )
+    newer = (found["database"] or {}).get("newer_runs", {}).get(chosen["name"], 0)
+    if newer and not discard_newer_runs:
+        raise fail(
+            f"the database has {newer} DAG runs that were made after {chosen['name']}, and they would be lost.",
+            "Nothing was changed. If that is meant, add --discard-newer-runs; the present database is kept aside.",
+        )
+
+
+def load(cluster: Cluster, values: Values, chosen: Backup) -> None:
+    """Load a backup into a database of its own and check it there; Airflow goes on.
+
+    Raises:
+        ProblemError: The backup is damaged, or does not fit this image or this Fernet key.
+    """
+    began = time.monotonic()
+    template = backups.job_template(cluster)
+    secrets = values["global"]["secrets"]
+    admin = {"CONNECTION_ADMIN": (secrets["metadata"], "connection-admin")}
+    script, name = ["python", backups.SCRIPT], chosen["name"]
+    steps = [
+        backups.container(template, "store", [*script, "fetch", name], admin),
+        {**backups.container(template, "dump", ["bash", "/etc/backup/backup-load.sh", "load"], {}), "name": "load"},
+        backups.container(
+            template, "store", [*script, "verify", name], {**admin, "FERNET_KEY": (secrets["fernet"], "fernet-key")}
+        ),
+    ]
+    job = jobs.job("airflow-restore", template, steps, template["spec"]["activeDeadlineSeconds"])
+    loaded = jobs.run(cluster, job, f"loading {name}")
+    out.print(
+        f"[green]ok[/] {name} is loaded: {loaded['runs']} runs, the present Fernet key decrypts all "
+        f"{loaded['decrypted']} encrypted values ({time.monotonic() - began:.0f} s)",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def swap(cluster: Cluster, values: Values, chosen: Backup, discard_newer_runs: bool) -> None:
+    """Stop Airflow, put the loaded database in place, and start Airflow.
+
+    Raises:
+        ProblemError: The databases could not change places; Airflow was started again on the present one.
+    """
+    template = backups.job_template(cluster)
+    admin = {"CONNECTION_ADMIN": (values["global"]["secrets"]["metadata"], "connection-admin")}
+    command = ["python", backups.SCRIPT, "swap", chosen["name"]]
+    command += ["--discard-newer-runs"] if discard_newer_runs else []
+    job = jobs.job(
+        "airflow-restore-swap", template, [backups.container(template, "store", command, admin)], SWAP_SECONDS
+    )
+    with stopped(cluster):
+        former = jobs.run(cluster, job, "putting the database in place")["former"]
+    if former:
+        out.print(f"the former database is kept as {former}: drop it when nobody misses anything", highlight=False)
+
+
+@contextmanager
+def stopped(cluster: Cluster) -> Iterator[None]:
+    """Airflow without its components for the time of a `with` block, whatever happens in it."""
+    began = time.monotonic()
+    stop(cluster)
+    try:
+        yield
+    finally:
+        start(cluster, stopped_deployments(cluster))
+        out.print(f"Airflow was away for {time.monotonic() - began:.0f} s", highlight=False)
+
+
+def deployments(cluster: Cluster) -> list[Any]:
+    """The Deployments of `COMPONENTS`."""
+    api = client.AppsV1Api(cluster.core.api_client)
+    return list(api.list_namespaced_deployment(cluster.namespace, label_selector=COMPONENTS).items)
+
+
+def stopped_deployments(cluster: Cluster) -> dict[str, int]:
+    """Those that a restore stopped, with the replicas they had."""
+    annotations = {each.metadata.name: each.metadata.annotations or {} for each in deployments(cluster)}
+    return {name: int(own[STOPPED]) for name, own in annotations.items() if STOPPED in own}
+
+
+def stop(cluster: Cluster) -> None:
+    """Scale the components to nothing and wait until the last one has left; each Deployment remembers its replicas."""
+    api = client.AppsV1Api(cluster.core.api_client)
+    for each in deployments(cluster):
+        if each.spec.replicas and STOPPED not in (each.metadata.annotations or {}):
+            change = {"metadata": {"annotations": {STOPPED: str(each.spec.replicas)}}, "spec": {"replicas": 0}}
+            api.patch_namespaced_deployment(each.metadata.name, cluster.namespace, change)
+    end = time.monotonic() + STOP_SECONDS
+    with err.status("stopping Airflow"):
+        while left := cluster.core.list_namespaced_pod(cluster.namespace, label_selector=COMPONENTS).items:
+            if time.monotonic() > end:
+                start(cluster, stopped_deployments(cluster))
+                names = ", ".join(pod.metadata.name for pod in left)
+                raise fail(f"{names} did not leave in {STOP_SECONDS} s.", "Nothing was changed. Look at these pods.")
+            time.sleep(0.5)
+
+
+def start(cluster: Cluster, replicas: dict[str, int]) -> None:
+    """Give Deployments their replicas back and wait until they are ready.
+
+    Args:
+        cluster: The environment.
+        replicas: Replicas by name of the Deployment.
+
+    Raises:
+        ProblemError: One does not become ready.
+    """
+    api = client.AppsV1Api(cluster.core.api_client)
+    for name, count in replicas.items():
+        api.patch_namespaced_deployment(name, cluster.namespace, {"spec": {"replicas": count}})
+    with err.status("starting Airflow"):
+        for name in replicas:
+            _wait_until_ready(cluster, name)
+    for name in replicas:
+        # Last: what still carries it is started by the next run.
+        api.patch_namespaced_deployment(name, cluster.namespace, {"metadata": {"annotations": {STOPPED: None}}})
+
+
+def _wait_until_ready(cluster: Cluster, name: str) -> None:
+    api = client.AppsV1Api(cluster.core.api_client)
+    end = time.monotonic() + START_SECONDS
+    while True:
+        found = api.read_namespaced_deployment_status(name, cluster.namespace)
+        if (found.status.ready_replicas or 0) >= found.spec.replicas:
+            return
+        if time.monotonic() > end:
+            raise fail(
+                f"Deployment {name} of {cluster.namespace} is not ready after {START_SECONDS} s.",
+                "The database is in place. Look at its pods, then run the same command again: it goes on from here.",
+            )
+        time.sleep(1)

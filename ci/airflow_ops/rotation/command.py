@@ -1,0 +1,78 @@
+"""`rotate`: give an environment a new key, password or credential while it runs."""
+
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from airflow_ops.cluster.connection import connect
+from airflow_ops.console import fail
+from airflow_ops.deployment.smoke import login
+from airflow_ops.environments.values import installed_values
+from airflow_ops.rotation import sequence
+from airflow_ops.rotation.context import ConfigMapNotebook, Place
+from airflow_ops.rotation.sequence import Step
+
+
+class Kind(StrEnum):
+    """What can be rotated; a module of this package each."""
+
+    FERNET = "fernet"
+    JWT = "jwt"
+    API = "api"
+    DATABASE = "database"
+    GIT = "git"
+
+
+def rotate(
+    kind: Annotated[Kind, typer.Argument(help="What to rotate.")],
+    environment: Annotated[str, typer.Argument(metavar="ENV", help="dev, staging or prod: a file in values/.")],
+    overlay: Annotated[list[str] | None, typer.Option(help="A file in values/overlays/; may be given again.")] = None,
+    wait: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="jwt: trust the old key for so long at least; 86400 spares users and scripts another login.",
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="FOLDER", help="git: the new credential, in files named like the Secret's keys."
+        ),
+    ] = None,
+) -> None:
+    """Give an environment a new key or password while it runs; no task fails of it.
+
+    It may be cut off at any moment: run again, it goes on with the step it was at (docs/rotation.md). Where the Secrets
+    come from a store, it says what to put there and waits for it.
+
+    Example: airflow-ops rotate fernet dev
+    """
+    values = installed_values(environment, overlay or [])
+    place = Place(connect(environment), values)
+    check = Step("check", "a login and a request", lambda: _look(place))
+    sequence.run(str(kind), [*_steps(kind, place, wait, folder), check], ConfigMapNotebook(place.cluster, str(kind)))
+
+
+def _steps(kind: Kind, place: Place, wait: int | None, folder: Path | None) -> list[Step]:
+    for option, given, of in (("--wait", wait, Kind.JWT), ("--from", folder, Kind.GIT)):
+        if given is not None and kind is not of:
+            raise fail(f"{option} is an option of `rotate {of}`, not of `rotate {kind}`.", "Leave it out.", 2)
+    module = import_module(f"airflow_ops.rotation.{kind}")
+    own: tuple[Any, ...] = {Kind.JWT: (wait or 0,), Kind.GIT: (folder,)}.get(kind, ())
+    return list(module.steps(place, *own))
+
+
+def _look(place: Place) -> None:
+    """Log in, and ask for the version: API server, its keys and the database answer."""
+    from airflow_client.client import MonitorApi
+
+    with login(place.cluster) as client:
+        health = MonitorApi(client).get_health()
+    for component in ("metadatabase", "scheduler"):
+        if getattr(health, component).status != "healthy":
+            raise fail(f"the {component} is not healthy after the rotation.", "Look at its log; then run this again.")
