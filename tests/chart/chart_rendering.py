@@ -10,6 +10,7 @@ import yaml
 
 from airflow_ops.console import ProblemError
 from airflow_ops.environments import official_chart
+from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import Manifest, Object, Pod, parse, pods, releases, template
 
 ENVIRONMENTS = ("dev", "staging", "prod")
@@ -69,7 +70,7 @@ def needs_chart() -> None:
 def rendered(environment: str) -> Rendered:
     """An environment's manifests; a second test that asks gets the same."""
     found: list[Manifest] = []
-    for release in releases(environment):
+    for release in releases(Environment.load(environment)):
         found += parse(release, template(release))
     return Rendered(environment, found)
 

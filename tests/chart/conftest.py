@@ -8,6 +8,7 @@ import pytest
 import yaml
 from chart_rendering import CHARTS, ENVIRONMENTS, HelmOutput, Render, Rendered, needs_chart, rendered
 
+from airflow_ops.environments.environment import Environment
 from airflow_ops.paths import ROOT
 
 
@@ -41,7 +42,7 @@ def render(tmp_path: Path) -> Render:
         chart = CHARTS.get(release, "airflow")
         own = tmp_path / "values.yaml"
         own.write_text(yaml.safe_dump(values or {}))
-        files = (ROOT / "values/base.yaml", ROOT / f"values/{environment}.yaml", own)
+        files = (*Environment.load(environment).value_files, own)
         command = ["helm", "template", release, str(ROOT / "charts" / chart), "-n", f"airflow-{environment}"]
         command += [part for file in files for part in ("-f", str(file))]
         command += ["--show-only", f"templates/{only}"] if only else []

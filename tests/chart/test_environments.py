@@ -12,7 +12,8 @@ from chart_rendering import ENVIRONMENTS, HelmOutput, Render, Rendered, needs_ch
 from airflow_ops.checks import policies
 from airflow_ops.checks.rendering import notes
 from airflow_ops.environments import official_chart
-from airflow_ops.environments.values import load_values, merge, read_yaml
+from airflow_ops.environments.environment import Environment
+from airflow_ops.environments.values import merge, read_yaml
 from airflow_ops.manifests.objects import parse, releases, template
 from airflow_ops.paths import ROOT
 
@@ -37,7 +38,7 @@ def test_every_manifest_keeps_the_rules(environment: Rendered) -> None:
 
 def test_helm_draws_no_secret_and_says_nothing_to_heed(environment: Rendered) -> None:
     assert environment.all("Secret") == {}
-    for release in releases(environment.environment):
+    for release in releases(Environment.load(environment.environment)):
         text = notes(release)
         assert "WARNING" not in text
         assert "may not persist" not in text
@@ -52,7 +53,7 @@ def test_there_is_no_hook(environment: Rendered) -> None:
 
 
 def test_the_same_values_render_the_same_manifests() -> None:
-    for release in releases("dev"):
+    for release in releases(Environment.load("dev")):
         assert parse(release, template(release)) == parse(release, template(release))
 
 
@@ -276,5 +277,5 @@ def test_the_readme_has_every_value_with_its_default() -> None:
 
 def test_values_of_an_environment_leave_nothing_open() -> None:
     """What is required has no default that would pass."""
-    assert load_values("dev")["global"]["environment"] == "dev"
+    assert Environment.load("dev").values["global"]["environment"] == "dev"
     assert merge({}, read_yaml(ROOT / "charts/platform/values.yaml"))["global"]["environment"] == ""

@@ -9,6 +9,7 @@ import pytest
 from airflow.sdk._shared.module_loading import import_string
 from chart_rendering import Rendered, needs_chart
 
+from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import render_environment
 from airflow_ops.paths import ROOT
 
@@ -32,7 +33,7 @@ ANSWERS = ("api-server", "triggerer", "dag-processor")
 def overlay(request: pytest.FixtureRequest) -> tuple[str, Rendered]:
     needs_chart()
     name: str = request.param
-    return name, Rendered("prod", render_environment("prod", None, [*BACKENDS[name], name]))
+    return name, Rendered("prod", render_environment(Environment("prod", overlays=(*BACKENDS[name], name))))
 
 
 def config(rendered: Rendered) -> configparser.ConfigParser:
@@ -90,7 +91,7 @@ def test_a_backend_takes_the_arguments_that_the_overlay_gives(overlay: tuple[str
 
 def test_only_the_components_that_answer_read_the_namespace_of_connections() -> None:
     needs_chart()
-    rendered = Rendered("prod", render_environment("prod", None, ["secrets-kubernetes"]))
+    rendered = Rendered("prod", render_environment(Environment.load("prod", ["secrets-kubernetes"])))
     role, binding = rendered.one("Role", "airflow-connections"), rendered.one("RoleBinding", "airflow-connections")
     assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == "airflow-prod-connections"
     assert role["rules"] == [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list"]}]
@@ -114,7 +115,7 @@ def test_the_order_is_backend_environment_airflow(monkeypatch: pytest.MonkeyPatc
 
 def test_the_registry_secret_is_one_that_kubelets_take() -> None:
     needs_chart()
-    rendered = Rendered("prod", render_environment("prod", None, ["registry"]))
+    rendered = Rendered("prod", render_environment(Environment.load("prod", ["registry"])))
     target = rendered.one("ExternalSecret", "airflow-registry")["spec"]["target"]
     assert target["template"] == {"type": "kubernetes.io/dockerconfigjson"}
     for pod in rendered.pods():

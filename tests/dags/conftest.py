@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_ops.environments.values import load_values
+from airflow_ops.environments.environment import Environment
 from airflow_ops.paths import DAGS, PLUGINS
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _make_home() -> Path:
     """An AIRFLOW_HOME whose airflow.cfg says all that differs from Airflow's defaults."""
     home = Path(tempfile.mkdtemp(prefix="airflow-tests-"))
     atexit.register(shutil.rmtree, home, ignore_errors=True)
-    values = load_values("dev")["airflow"]["config"]
+    values = Environment.load("dev").values["airflow"]["config"]
     (home / "airflow.cfg").write_text(
         f"""
 [core]

@@ -6,13 +6,13 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from live_environment import Airflow, DagRepository, WorkerPods, ops
+from live_environment import Airflow, DagRepository, WorkerPods, ops, target
 from pytest_helm_charts.clusters import Cluster as HelmChartsCluster
 
+from airflow_ops.cluster.airflow_api import login
 from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.deployment.dag_push import push_arguments
-from airflow_ops.deployment.smoke import login
-from airflow_ops.environments.values import installed_values
+from airflow_ops.environments.environment import Environment
 from airflow_ops.monitoring import prometheus
 from airflow_ops.paths import ROOT
 
@@ -33,23 +33,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def overlays() -> list[str]:
-    """Options with which all tests deploy dev: monitoring where the cluster has the operator for it."""
-    chosen = ["monitoring", "e2e"] if prometheus.is_there(connect("dev")) else []
-    return [option for overlay in chosen for option in ("--overlay", overlay)]
+def connected() -> Cluster:
+    """Dev as all tests deploy it: with monitoring where the cluster has the operator for it."""
+    monitoring = ["monitoring"] if prometheus.is_there(connect(Environment.load("dev"))) else []
+    return connect(Environment.load("dev", [*monitoring, "e2e"]))
 
 
 @pytest.fixture(scope="session")
-def deployed(overlays: list[str]) -> subprocess.CompletedProcess[str]:
-    done = ops("deploy", "dev", *overlays)
+def deployed(connected: Cluster) -> subprocess.CompletedProcess[str]:
+    done = ops("deploy", *target(connected))
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
 
 @pytest.fixture(scope="module")
-def cluster(kube_cluster: HelmChartsCluster, deployed: subprocess.CompletedProcess[str]) -> Cluster:
+def cluster(kube_cluster: HelmChartsCluster, connected: Cluster, deployed: subprocess.CompletedProcess[str]) -> Cluster:
     assert kube_cluster.kube_client is not None
-    return connect("dev")
+    return connect(connected.environment)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def airflow(cluster: Cluster) -> Iterator[Airflow]:
 def dag_repository(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagRepository]:
     folder = tmp_path_factory.mktemp("dags") / "repository"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-    ref = installed_values("dev")["global"]["dagBundle"]["trackingRef"]
+    ref = cluster.environment.values["global"]["dagBundle"]["trackingRef"]
     yield DagRepository(folder, cluster, ref)
     subprocess.run(
         ["git", *push_arguments(cluster, f"HEAD:refs/heads/{ref}")], cwd=ROOT, check=True, capture_output=True

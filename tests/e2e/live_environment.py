@@ -3,9 +3,8 @@
 import contextlib
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +25,9 @@ from kubernetes.client.exceptions import ApiException
 from airflow_ops.cluster import airflow_api
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.deployment.dag_push import push_arguments
+from airflow_ops.environments.values import merge
 from airflow_ops.paths import ROOT
+from airflow_ops.waiting import wait_until
 
 T = TypeVar("T")
 OPS = ROOT / ".venv/bin/airflow-ops"
@@ -37,12 +38,23 @@ def ops(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([OPS, *arguments], capture_output=True, text=True, check=False)
 
 
+def target(cluster: Cluster) -> list[str]:
+    """An environment and the overlays that it is deployed with, as arguments of a verb."""
+    overlays = cluster.environment.overlays
+    return [cluster.environment.name, *(word for overlay in overlays for word in ("--overlay", overlay))]
+
+
+def with_values(cluster: Cluster, change: Mapping[str, Any]) -> Cluster:
+    """The environment as if its values were others."""
+    environment = replace(cluster.environment)
+    vars(environment)["values"] = merge(cluster.environment.values, change)
+    return replace(cluster, environment=environment)
+
+
 def wait_for(what: str, look: Callable[[], T], seconds: float = 300) -> T:
     """Wait until `look` gives something true, and give that."""
-    end = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < end, f"{what} did not come true in {seconds:.0f} s"
-        time.sleep(0.5)
+    found = wait_until(look, seconds, 0.5)
+    assert found, f"{what} did not come true in {seconds:.0f} s"
     return found
 
 

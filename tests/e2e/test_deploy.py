@@ -4,12 +4,11 @@ import subprocess
 from typing import Any
 
 import pytest
-from live_environment import ops
+from live_environment import ops, target, with_values
 
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.console import ProblemError
 from airflow_ops.deployment import preflight
-from airflow_ops.environments.values import installed_values, merge
 
 
 def lasting_pods(cluster: Cluster) -> dict[str, tuple[str, int]]:
@@ -27,10 +26,10 @@ def test_deploy_ends_with_a_canary_in_pods_of_our_templates(deployed: subprocess
     assert "each from a template of pod_templates/" in deployed.stdout
 
 
-def test_a_second_deploy_changes_nothing_and_restarts_nothing(cluster: Cluster, overlays: list[str]) -> None:
+def test_a_second_deploy_changes_nothing_and_restarts_nothing(cluster: Cluster) -> None:
     before = lasting_pods(cluster)
     secrets = {s.metadata.name: s.data for s in cluster.core.list_namespaced_secret(cluster.namespace).items}
-    again = ops("deploy", "dev", *overlays)
+    again = ops("deploy", *target(cluster))
     assert again.returncode == 0, again.stderr
     assert lasting_pods(cluster) == before
     for name, data in secrets.items():
@@ -38,9 +37,22 @@ def test_a_second_deploy_changes_nothing_and_restarts_nothing(cluster: Cluster, 
             assert cluster.core.read_namespaced_secret(name, cluster.namespace).data == data, name
 
 
-def test_what_is_deployed_is_what_is_rendered(cluster: Cluster, overlays: list[str]) -> None:
-    compared = ops("diff", cluster.environment, "--live", *overlays)
+def test_what_is_deployed_is_what_is_rendered(cluster: Cluster) -> None:
+    compared = ops("diff", *target(cluster), "--live")
     assert compared.returncode == 0, compared.stdout
+
+
+def test_smoke_logs_in_with_the_secret_that_an_overlay_renames(cluster: Cluster) -> None:
+    """The overlay e2e renames the users' Secret: a verb that read the values without it could not log in."""
+    assert cluster.secret("airflow-users") is None
+    again = ops("smoke", *target(cluster))
+    assert again.returncode == 0, again.stderr
+
+
+def test_another_environment_is_not_compared_with_this_cluster(cluster: Cluster) -> None:
+    refused = ops("diff", "prod", "--live")
+    assert refused.returncode == 2, refused.stdout
+    assert f"context {cluster.context!r} is not a cluster of prod" in " ".join(refused.stderr.split())
 
 
 def test_every_pod_runs_under_restricted_pod_security(cluster: Cluster) -> None:
@@ -59,14 +71,14 @@ def test_an_environment_is_not_deployed_to_another_ones_cluster(cluster: Cluster
 def test_a_missing_secret_is_named(cluster: Cluster) -> None:
     from airflow_ops.manifests.objects import render_environment
 
-    values = merge(installed_values("dev"), {"platform": {"secrets": {"mode": "existing"}}})
-    preflight.check_secrets(cluster, values, render_environment("dev"))
-    broken = [m for m in render_environment("dev") if m.kind == "Deployment"]
+    without_generated = with_values(cluster, {"platform": {"secrets": {"mode": "existing"}}})
+    preflight.check_secrets(without_generated, render_environment(cluster.environment))
+    broken = [m for m in render_environment(cluster.environment) if m.kind == "Deployment"]
     text = str(broken[0].object["spec"]["template"]["spec"]["containers"][0]["env"])
     assert "airflow-metadata" in text
     _rename_secret(broken[0].object, "airflow-metadata", "airflow-elsewhere")
     with pytest.raises(ProblemError, match="has no Secret airflow-elsewhere"):
-        preflight.check_secrets(cluster, values, broken)
+        preflight.check_secrets(without_generated, broken)
 
 
 def _rename_secret(node: Any, old: str, new: str) -> None:
@@ -79,18 +91,18 @@ def _rename_secret(node: Any, old: str, new: str) -> None:
 
 
 def test_an_image_that_cannot_be_pulled_is_told_before_anything_changes(cluster: Cluster) -> None:
-    values = merge(installed_values("dev"), {"global": {"image": {"tag": "does-not-exist"}}})
+    changed = with_values(cluster, {"global": {"image": {"tag": "does-not-exist"}}})
     with pytest.raises(
         ProblemError, match=r"(?s)image .*:does-not-exist is not fit.*(ErrImagePull|ImagePullBackOff)"
     ) as told:
-        preflight.probe_image(cluster, values)
+        preflight.probe_image(changed)
     assert "nothing was changed" in told.value.fix
 
 
 def test_an_image_without_the_auth_manager_is_told(cluster: Cluster) -> None:
-    values = merge(installed_values("dev"), {"airflow": {"config": {"core": {"auth_manager": "no.such.Manager"}}}})
+    changed = with_values(cluster, {"airflow": {"config": {"core": {"auth_manager": "no.such.Manager"}}}})
     with pytest.raises(ProblemError, match=r"no.such:Manager: ModuleNotFoundError"):
-        preflight.probe_image(cluster, values)
+        preflight.probe_image(changed)
 
 
 def test_a_database_that_does_not_answer_is_told(cluster: Cluster) -> None:
@@ -98,8 +110,8 @@ def test_a_database_that_does_not_answer_is_told(cluster: Cluster) -> None:
     url = "postgresql+psycopg2://airflow:x@airflow-database:5999/airflow"
     cluster.kubectl("create", "secret", "generic", name, f"--from-literal=connection-direct={url}")
     try:
-        values = merge(installed_values("dev"), {"global": {"secrets": {"metadata": name}}})
+        changed = with_values(cluster, {"global": {"secrets": {"metadata": name}}})
         with pytest.raises(ProblemError, match=r"metadata database: .*port 5999 failed"):
-            preflight.probe_image(cluster, values)
+            preflight.probe_image(changed)
     finally:
         cluster.kubectl("delete", "secret", name)

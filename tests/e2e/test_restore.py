@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 from airflow_client.client import ConnectionApi, ConnectionBody, VariableApi, VariableBody
 from airflow_client.client.exceptions import NotFoundException
-from live_environment import Airflow, ops
+from live_environment import Airflow, ops, target
 
+from airflow_ops.cluster.airflow_api import login
 from airflow_ops.cluster.connection import Cluster
-from airflow_ops.deployment.smoke import login
 
 pytestmark = pytest.mark.destructive
 
@@ -33,20 +33,20 @@ def without_former_databases(cluster: Cluster) -> Iterator[None]:
 @pytest.mark.usefixtures("without_former_databases")
 def test_a_dropped_database_comes_back(cluster: Cluster, airflow: Airflow, capsys: pytest.CaptureFixture[str]) -> None:
     ConnectionApi(airflow.client).post_connection(CONNECTION)
-    made = ops("backup", "dev", "--json")
+    made = ops("backup", *target(cluster), "--json")
     assert made.returncode == 0, made.stderr
     backup = json.loads(made.stdout)["name"]
     VariableApi(airflow.client).post_variable(VariableBody(key=MARK, value="1"))
     airflow.trigger("platform_run_canary")
 
-    refused = ops("restore", "dev", backup)
+    refused = ops("restore", *target(cluster), backup)
     assert refused.returncode == 1
     # The canary's, and perhaps one of a DAG that is scheduled.
     assert "DAG runs that were made after" in " ".join(refused.stderr.split())
     assert VariableApi(airflow.client).get_variable(MARK).value == "1", "nothing was changed"
 
     sql(cluster, "DROP DATABASE airflow WITH (FORCE)")
-    restored = ops("restore", "dev")
+    restored = ops("restore", *target(cluster))
     assert restored.returncode == 0, restored.stderr
     assert f"restored dev from {backup}" in restored.stdout
     assert "tasks of platform_run_canary succeeded" in restored.stdout

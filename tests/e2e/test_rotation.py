@@ -14,11 +14,12 @@ from airflow_client.client import (
     VariableBody,
 )
 from airflow_client.client.exceptions import NotFoundException
-from live_environment import OPS, Airflow, DagRepository, wait_for
+from live_environment import OPS, Airflow, DagRepository, target, wait_for
 
+from airflow_ops.cluster.airflow_api import login
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.console import ProblemError
-from airflow_ops.deployment.smoke import CANARY, login
+from airflow_ops.deployment.smoke import CANARY
 from airflow_ops.paths import ROOT
 
 pytestmark = pytest.mark.destructive
@@ -58,11 +59,11 @@ def _delete(airflow: Airflow) -> None:
         VariableApi(airflow.client).delete_variable("e2e_rotation_end")
 
 
-def _rotations(*kinds: str) -> None:
+def _rotations(cluster: Cluster, *kinds: str) -> None:
     """Run rotations at once; the words of one that fails are the assertion's."""
     processes = {
         kind: subprocess.Popen(
-            [OPS, "rotate", kind, "dev"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [OPS, "rotate", kind, *target(cluster)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         for kind in kinds
     }
@@ -84,7 +85,7 @@ def test_keys_change_under_a_running_and_a_deferred_task(cluster: Cluster, dag_r
         run = airflow.trigger(DAG)
         wait_for("the running task", lambda: airflow.task_state(DAG, run, "work") == "running")
         wait_for("the deferred task", lambda: airflow.task_state(DAG, run, "deferred") == "deferred")
-    _rotations("fernet", "jwt", "api")
+    _rotations(cluster, "fernet", "jwt", "api")
     # The forwarded pod and the token of the login above are gone: whoever logs in now gets new ones.
     with login(cluster) as client:
         airflow = Airflow(client, cluster)
@@ -110,7 +111,7 @@ def test_the_databases_login_changes_while_the_canary_runs(cluster: Cluster) -> 
     begun = datetime.now(UTC)
     with login(cluster) as client:
         runs = [Airflow(client, cluster).trigger(CANARY) for _ in range(2)]
-    _rotations("database")
+    _rotations(cluster, "database")
     after = _login(cluster)
     assert after != before
     with login(cluster) as client:

@@ -14,7 +14,7 @@ from airflow_client.client import ConnectionApi, ConnectionBody
 from live_environment import Airflow, DagRepository, WorkerPods, wait_for
 
 from airflow_ops.cluster.connection import Cluster
-from airflow_ops.environments.values import image_name, installed_values, load_values
+from airflow_ops.environments.environment import Environment
 from airflow_ops.paths import ROOT
 
 DAG = "e2e_read_connection"
@@ -26,7 +26,7 @@ PREFIX = "airflow/dev/connections"
 
 def backend_variables() -> dict[str, str]:
     """What the overlay sets for workers, and what Amazon's webhook would add, with a server of the test's own."""
-    workers = load_values("dev", ["aws", "secrets-aws"])["airflow"]["config"]["workers"]
+    workers = Environment.load("dev", ["aws", "secrets-aws"]).values["airflow"]["config"]["workers"]
     arguments = workers["secrets_backend_kwargs"].replace("{{ .Values.global.environment }}", "dev")
     return {
         "AIRFLOW__WORKERS__SECRETS_BACKEND": workers["secrets_backend"],
@@ -58,7 +58,7 @@ def copy_moto(cluster: Cluster) -> None:
 def manager(cluster: Cluster) -> Iterator[Any]:
     """A client of the Secrets Manager that runs in the cluster."""
     assert sys.version_info[:2] == (3, 11), "the image's"
-    manifests = (ROOT / "tests/e2e/moto.yaml").read_text().replace("@IMAGE@", image_name(installed_values("dev")))
+    manifests = (ROOT / "tests/e2e/moto.yaml").read_text().replace("@IMAGE@", Environment.load("dev").image)
     try:
         cluster.kubectl("apply", "-f", "-", stdin=manifests)
         started = ["--for=jsonpath={.status.phase}=Running", "--timeout=110s"]

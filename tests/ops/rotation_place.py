@@ -1,6 +1,6 @@
 """An environment without a cluster: Secrets, and pods that keep what they read when they started.
 
-Stands in for rotation.place.Place and its ConfigMap, whose real ones tests/e2e/test_rotation.py runs against.
+Stands in for rotation.context.RotationContext and rotation.state, which tests/e2e/test_rotation.py runs for real.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ class CutOffError(Exception):
 
 
 @dataclass
-class FakePlace:
+class FakeContext:
     """Replaces one pod after the other, and asks after each whether all is still well.
 
     Attributes:
@@ -51,9 +51,9 @@ class FakePlace:
             self.read[component] = dict(self.secrets)
             self._act(f"restart {component}")
 
-    def run_job(self, cron_job: str) -> str:
+    def run_job(self, cron_job: str, what: str) -> list[str]:
         self._act(f"run {cron_job}")
-        return "done"
+        return ["done"]
 
     def ask(self, purpose: str, program: str) -> list[str]:
         return self.answers
@@ -81,7 +81,7 @@ class FakeNotebook:
         self.written.append(note)
 
 
-def interruptions(run: Callable[[int | None], FakePlace]) -> Iterator[FakePlace]:
+def interruptions(run: Callable[[int | None], FakeContext]) -> Iterator[FakeContext]:
     """Run a rotation as often as it has actions, cut off at another one each time and gone on with to its end."""
     whole = run(None)
     yield whole

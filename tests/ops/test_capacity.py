@@ -8,7 +8,7 @@ import pytest
 from small_checkout import Checkout
 
 from airflow_ops.checks import scheduling
-from airflow_ops.checks.capacity import Environment
+from airflow_ops.checks.assessment import Demand
 from airflow_ops.checks.scheduling import LimitRange, NodeShape
 from airflow_ops.manifests.objects import Manifest
 
@@ -264,5 +264,5 @@ def test_an_autoscaler_counts_at_its_most_and_jobs_at_their_parallelism() -> Non
         Manifest("airflow-blue", "airflow-dev", {"kind": kind, "metadata": {"name": name}, **rest})
         for kind, name, rest in objects
     ]
-    counts = {pod.manifest.name: count for pod, count in Environment(manifests, {}).components()}
+    counts = {pod.manifest.name: count for pod, count in Demand(manifests, {}).components()}
     assert counts == {"scaled": 5, "three": 3, "nightly": 1, "twofold": 2}

@@ -65,12 +65,14 @@ def test_a_moved_active_colour_does_not_rename_everything(committed: Checkout) -
         (["dev"], "what to compare with is not clear"),
         (["dev", "--ref", "HEAD", "--live"], "what to compare with is not clear"),
         (["dev", "--ref", "nowhere"], "the repository at 'nowhere' cannot be read"),
-        (["prod", "--ref", "HEAD"], "values/prod.yaml does not exist in"),
-        (["dev", "--live"], "there is no cluster to compare with"),
+        (["prod", "--ref", "HEAD"], "at HEAD: environment 'prod' does not exist"),
+        (["dev", "--live"], "kubectl has no current context"),
     ],
 )
 def test_an_error_is_not_a_difference(committed: Checkout, arguments: list[str], complaint: str) -> None:
     (committed.root / "values/prod.yaml").write_text("airflow: {}\n")
+    with (committed.root / "k8s/environments.yaml").open("a") as file:
+        file.write("prod: {contexts: [], overlays: []}\n")
     answer = committed.run("diff", *arguments)
     assert answer.returncode == 2
     assert complaint in answer.stderr

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from airflow_ops.environments.environment import environment_names
 from airflow_ops.environments.official_chart import find_archive, read_pin
-from airflow_ops.environments.values import environments
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,7 +30,7 @@ def test_all_environments_are_valid() -> None:
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
-@pytest.mark.parametrize("environment", environments())
+@pytest.mark.parametrize("environment", environment_names())
 def test_capacity(environment: str) -> None:
     answer = run("capacity", environment, "--json")
     assert answer.returncode == 0, answer.stdout + answer.stderr

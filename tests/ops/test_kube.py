@@ -1,6 +1,8 @@
 """An environment is deployed to its own clusters only."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import yaml
 
 from airflow_ops.cluster import connection
 from airflow_ops.console import ProblemError
+from airflow_ops.environments.environment import Environment
 
 
 @pytest.fixture
@@ -26,39 +29,52 @@ def contexts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "config"
     path.write_text(yaml.safe_dump(config))
     monkeypatch.setenv("KUBECONFIG", str(path))
-    allowed = tmp_path / "contexts.yaml"
-    monkeypatch.setattr(connection, "CONTEXTS", allowed)
-    monkeypatch.setattr(connection, "ROOT", tmp_path)
-    return allowed
+    return path
+
+
+def environment(name: str, *contexts: str) -> Environment:
+    return Environment(name, contexts)
 
 
 def test_a_context_that_is_not_the_environments_is_refused_before_anything_is_asked(contexts: Path) -> None:
-    contexts.write_text("dev: [kind-airflow]\nprod: [production]\n")
-    with pytest.raises(ProblemError, match="'elsewhere' is not a cluster of prod: contexts.yaml allows production"):
-        connection.connect("prod")
+    complaint = "'elsewhere' is not a cluster of prod: k8s/environments.yaml allows production"
+    with pytest.raises(ProblemError, match=complaint):
+        connection.connect(environment("prod", "production"))
 
 
 def test_an_environment_without_a_cluster_says_so(contexts: Path) -> None:
-    contexts.write_text("prod: []\n")
     with pytest.raises(ProblemError, match="allows none") as caught:
-        connection.connect("prod")
+        connection.connect(environment("prod"))
     assert caught.value.exit_code == 2
 
 
 def test_a_cluster_that_does_not_answer_is_named(contexts: Path) -> None:
-    contexts.write_text("dev: [elsewhere]\n")
     with pytest.raises(ProblemError, match="the cluster of 'elsewhere' does not answer"):
-        connection.connect("dev")
+        connection.connect(environment("dev", "elsewhere"))
 
 
 def test_no_context_at_all_is_told(contexts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    contexts.write_text("dev: [elsewhere]\n")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "missing"))
     with pytest.raises(ProblemError, match="kubectl has no current context"):
-        connection.connect("dev")
+        connection.connect(environment("dev", "elsewhere"))
 
 
-def test_this_repositorys_own_list_has_every_environment() -> None:
-    named = yaml.safe_load(connection.CONTEXTS.read_text())
-    assert set(named) == {"dev", "staging", "prod"}
-    assert "kind-airflow" in named["dev"]
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "deploy prod",
+        "smoke prod",
+        "diff prod --live",
+        "backup prod",
+        "restore prod",
+        "rotate api prod",
+        "alerts test prod",
+        "dags inspect platform_run_canary --env prod",
+    ],
+)
+def test_every_verb_refuses_the_cluster_of_another_environment(contexts: Path, verb: str) -> None:
+    """`diff prod --live` on dev's cluster once reported that everything would be added."""
+    command = [sys.executable, "-c", "from airflow_ops.cli import main; main()", *verb.split()]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert answer.returncode == 2, answer.stdout + answer.stderr
+    assert "'elsewhere' is not a cluster of prod" in " ".join(answer.stderr.split())

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from airflow_ops.environments.environment import Environment
 from airflow_ops.environments.official_chart import find_archive, read_pin
-from airflow_ops.environments.values import load_values
 from airflow_ops.local import settings as local
 from airflow_ops.manifests.objects import render_environment
 
@@ -24,7 +24,7 @@ def rendered() -> configparser.RawConfigParser:
         pytest.skip("the official chart is not on this machine (airflow-ops deps)")
     configs = [
         manifest.object["data"]["airflow.cfg"]
-        for manifest in render_environment("dev")
+        for manifest in render_environment(Environment.load("dev"))
         if manifest.kind == "ConfigMap" and "airflow.cfg" in manifest.object.get("data", {})
     ]
     assert len(configs) == 1, "one airflow.cfg for all components"
@@ -38,7 +38,7 @@ def test_every_key_of_the_values_agrees(rendered: configparser.RawConfigParser, 
     overridden = local.overrides(18080, tmp_path)
     differing = {
         f"{section}.{key}": (made.get(section, {}).get(key), rendered[section][key])
-        for section, keys in load_values("dev")["airflow"]["config"].items()
+        for section, keys in Environment.load("dev").values["airflow"]["config"].items()
         for key, value in keys.items()
         if key not in overridden.get(section, {}) and not re.search(r"\{\{", str(value))
         if made.get(section, {}).get(key) != rendered[section][key]

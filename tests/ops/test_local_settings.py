@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from airflow_ops.console import ProblemError
-from airflow_ops.environments.values import load_values
+from airflow_ops.environments.environment import Environment
+from airflow_ops.environments.values import merge
 from airflow_ops.local import settings as local
 
 PORT = 18080
@@ -17,7 +18,7 @@ PORT = 18080
 
 def test_configuration_is_read_from_the_values(tmp_path: Path) -> None:
     made = local.local_settings(PORT, tmp_path)
-    wanted = load_values("dev")["airflow"]["config"]
+    wanted = Environment.load("dev").values["airflow"]["config"]
     overridden = local.overrides(PORT, tmp_path)
     compared = 0
     for section, keys in wanted.items():
@@ -31,7 +32,7 @@ def test_configuration_is_read_from_the_values(tmp_path: Path) -> None:
 
 def test_variables_and_environment_are_read_from_the_values(tmp_path: Path) -> None:
     made = local.local_settings(PORT, tmp_path)
-    platform = load_values("dev")["platform"]
+    platform = Environment.load("dev").values["platform"]
     assert made.variables.keys() == platform["variables"].keys()
     assert made.environment["AIRFLOW_ENV"] == "dev"
 
@@ -39,16 +40,12 @@ def test_variables_and_environment_are_read_from_the_values(tmp_path: Path) -> N
 def test_every_connection_of_the_values_has_a_stand_in(tmp_path: Path) -> None:
     made = local.local_settings(PORT, tmp_path)
     names = {name.removeprefix("AIRFLOW_CONN_").lower() for name in made.secrets if name.startswith("AIRFLOW_CONN_")}
-    assert names == set(load_values("dev")["platform"]["connections"])
+    assert names == set(Environment.load("dev").values["platform"]["connections"])
 
 
 def _with_values(monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]) -> None:
-    def changed(environment: str) -> dict[str, Any]:
-        from airflow_ops.environments.values import merge
-
-        return merge(load_values(environment), change)
-
-    monkeypatch.setattr(local, "load_values", changed)
+    values = merge(Environment.load("dev").values, change)
+    monkeypatch.setattr(Environment, "values", values)
 
 
 def test_a_connection_without_a_stand_in_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import jwt as pyjwt
 import pytest
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from rotation_place import CutOffError, FakeNotebook, FakePlace, interruptions
+from rotation_place import CutOffError, FakeContext, FakeNotebook, interruptions
 
 from airflow_ops.console import ProblemError
 from airflow_ops.rotation import api, fernet, jwt, sequence
@@ -19,7 +19,7 @@ from airflow_ops.rotation.sequence import Note, Step
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def run_to_the_end(kind: str, place: FakePlace, steps: list[Step], notebook: FakeNotebook | None = None) -> None:
+def run_to_the_end(kind: str, context: FakeContext, steps: list[Step], notebook: FakeNotebook | None = None) -> None:
     notebook = notebook or FakeNotebook()
     try:
         sequence.run(kind, steps, notebook)
@@ -39,49 +39,51 @@ def every_pod_reads_what_any_pod_writes(pods: list[dict[str, Any]]) -> None:
         of(reader).decrypt(of(writer).encrypt(b"kwargs of a trigger"))
 
 
-def rotate_fernet(cut_at: int | None) -> FakePlace:
-    place = FakePlace({"fernet": {"fernet-key": fernet_key()}}, every_pod_reads_what_any_pod_writes, cut_at)
-    run_to_the_end("fernet", place, fernet.steps(place))  # type: ignore[arg-type]
-    return place
+def rotate_fernet(cut_at: int | None) -> FakeContext:
+    context = FakeContext({"fernet": {"fernet-key": fernet_key()}}, every_pod_reads_what_any_pod_writes, cut_at)
+    run_to_the_end("fernet", context, fernet.steps(context))  # type: ignore[arg-type]
+    return context
 
 
 def test_fernet_is_read_by_everybody_at_every_moment_and_wherever_it_is_cut_off() -> None:
-    for place in interruptions(rotate_fernet):
-        assert place.secrets["fernet"].keys() == {"fernet-key"}
-        assert len(place.secrets["fernet"]["fernet-key"]) == 44, "one key is left"
-        assert {pod["fernet"]["fernet-key"] for pod in place.read.values()} == {place.secrets["fernet"]["fernet-key"]}
-        assert "run airflow-rotate-fernet-key" in place.actions
+    for context in interruptions(rotate_fernet):
+        assert context.secrets["fernet"].keys() == {"fernet-key"}
+        assert len(context.secrets["fernet"]["fernet-key"]) == 44, "one key is left"
+        assert {pod["fernet"]["fernet-key"] for pod in context.read.values()} == {
+            context.secrets["fernet"]["fernet-key"]
+        }
+        assert "run airflow-rotate-fernet-key" in context.actions
 
 
 def test_fernet_has_another_key_in_the_end() -> None:
     old = fernet_key()
-    place = FakePlace({"fernet": {"fernet-key": old}})
-    sequence.run("fernet", fernet.steps(place), FakeNotebook())  # type: ignore[arg-type]
-    new = Fernet(place.secrets["fernet"]["fernet-key"])
+    context = FakeContext({"fernet": {"fernet-key": old}})
+    sequence.run("fernet", fernet.steps(context), FakeNotebook())  # type: ignore[arg-type]
+    new = Fernet(context.secrets["fernet"]["fernet-key"])
     with pytest.raises(InvalidToken):
         new.decrypt(Fernet(old).encrypt(b"x"))
 
 
 def test_a_fernet_key_that_led_at_once_would_be_seen() -> None:
     """The invariant can fail: `new,old` at once is what a pod that is not replaced yet cannot read."""
-    place = FakePlace({"fernet": {"fernet-key": fernet_key()}}, every_pod_reads_what_any_pod_writes)
-    place.change("fernet", lambda present: fernet.lead(fernet.add(present)))
+    context = FakeContext({"fernet": {"fernet-key": fernet_key()}}, every_pod_reads_what_any_pod_writes)
+    context.change("fernet", lambda present: fernet.put_first(fernet.add(present)))
     with pytest.raises(InvalidToken):
-        place.restart("fernet")
+        context.restart("fernet")
 
 
-def rotate_api(cut_at: int | None) -> FakePlace:
-    place = FakePlace({"api": {"api-secret-key": "old", "other": "kept"}}, cut_at=cut_at)
-    run_to_the_end("api", place, api.steps(place))  # type: ignore[arg-type]
-    return place
+def rotate_api(cut_at: int | None) -> FakeContext:
+    context = FakeContext({"api": {"api-secret-key": "old", "other": "kept"}}, cut_at=cut_at)
+    run_to_the_end("api", context, api.steps(context))  # type: ignore[arg-type]
+    return context
 
 
 def test_every_component_has_the_same_new_api_key_wherever_it_is_cut_off() -> None:
-    for place in interruptions(rotate_api):
-        new = place.secrets["api"]
+    for context in interruptions(rotate_api):
+        new = context.secrets["api"]
         assert len(new["api-secret-key"]) >= 32
         assert new["other"] == "kept"
-        assert all(pod["api"] == new for pod in place.read.values())
+        assert all(pod["api"] == new for pod in context.read.values())
 
 
 def every_api_server_trusts_every_signer(pods: list[dict[str, Any]]) -> None:
@@ -97,14 +99,14 @@ def jwt_secret() -> dict[str, str]:
     return {"private-key": key, "jwks": jwt.trusted(key)}
 
 
-def jwt_steps(place: FakePlace, wait: float = 0) -> list[Step]:
-    return [step for step in jwt.steps(place, wait) if step.name not in ("probe", "accepted")]  # type: ignore[arg-type]
+def jwt_steps(context: FakeContext, wait: float = 0) -> list[Step]:
+    return [step for step in jwt.steps(context, wait) if step.name not in ("probe", "accepted")]  # type: ignore[arg-type]
 
 
-def rotate_jwt(cut_at: int | None) -> FakePlace:
-    place = FakePlace({"jwt": jwt_secret()}, every_api_server_trusts_every_signer, cut_at)
-    run_to_the_end("jwt", place, jwt_steps(place))
-    return place
+def rotate_jwt(cut_at: int | None) -> FakeContext:
+    context = FakeContext({"jwt": jwt_secret()}, every_api_server_trusts_every_signer, cut_at)
+    run_to_the_end("jwt", context, jwt_steps(context))
+    return context
 
 
 @pytest.fixture
@@ -114,16 +116,16 @@ def no_margin(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_margin")
 def test_jwt_is_trusted_by_everybody_at_every_moment_and_wherever_it_is_cut_off() -> None:
-    for place in interruptions(rotate_jwt):
-        assert place.secrets["jwt"].keys() == {"private-key", "jwks"}
-        assert json.loads(place.secrets["jwt"]["jwks"])["keys"] == [jwt.public(place.secrets["jwt"]["private-key"])]
-        assert all(pod["jwt"] == place.secrets["jwt"] for pod in place.read.values())
+    for context in interruptions(rotate_jwt):
+        assert context.secrets["jwt"].keys() == {"private-key", "jwks"}
+        assert json.loads(context.secrets["jwt"]["jwks"])["keys"] == [jwt.public(context.secrets["jwt"]["private-key"])]
+        assert all(pod["jwt"] == context.secrets["jwt"] for pod in context.read.values())
 
 
 def test_the_old_jwt_key_is_trusted_for_the_life_of_a_token_counted_from_the_last_pod_that_signed_with_it() -> None:
-    place = FakePlace({"jwt": jwt_secret()}, answers=["600", "1200"])
-    assert _wait(jwt_steps(place)) == 1230
-    assert _wait(jwt_steps(place, wait=86400)) == 86430
+    context = FakeContext({"jwt": jwt_secret()}, answers=["600", "1200"])
+    assert _wait(jwt_steps(context)) == 1230
+    assert _wait(jwt_steps(context, wait=86400)) == 86430
 
 
 def _wait(steps: list[Step]) -> float:
@@ -141,10 +143,10 @@ def test_kid_is_the_one_that_airflow_writes_into_tokens() -> None:
 
 
 def test_a_shared_jwt_secret_is_refused_before_anything_changes() -> None:
-    place = FakePlace({"jwt": {"jwt-secret": "x"}})
+    context = FakeContext({"jwt": {"jwt-secret": "x"}})
     with pytest.raises(ProblemError, match="has no private-key"):
-        sequence.run("jwt", jwt_steps(place), FakeNotebook())
-    assert place.actions == []
+        sequence.run("jwt", jwt_steps(context), FakeNotebook())
+    assert context.actions == []
 
 
 def test_a_rotation_goes_on_after_the_last_step_that_is_noted() -> None:
@@ -171,7 +173,7 @@ def test_a_note_of_another_version_is_an_error_that_names_the_step() -> None:
 
 def test_a_key_that_signs_before_it_is_trusted_would_be_seen() -> None:
     """The invariant can fail: a pod that is not replaced yet does not know the key of one that is."""
-    place = FakePlace({"jwt": jwt_secret()}, every_api_server_trusts_every_signer)
-    place.change("jwt", lambda present: jwt.sign(jwt.add(present)))
+    context = FakeContext({"jwt": jwt_secret()}, every_api_server_trusts_every_signer)
+    context.change("jwt", lambda present: jwt.sign(jwt.add(present)))
     with pytest.raises(KeyError):
-        place.restart("jwt")
+        context.restart("jwt")

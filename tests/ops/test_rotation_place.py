@@ -10,10 +10,12 @@ import pytest
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
+from airflow_ops.cluster.secrets import named_secrets
 from airflow_ops.console import ProblemError
 from airflow_ops.rotation import context, git
-from airflow_ops.rotation.context import ConfigMapNotebook, Place, named_secrets
+from airflow_ops.rotation.context import RotationContext
 from airflow_ops.rotation.sequence import Note
+from airflow_ops.rotation.state import ConfigMapNotebook
 
 GIT = {"ssh-privatekey": "old", "known_hosts": "hosts"}
 
@@ -51,15 +53,16 @@ class FakeCore:
 
 
 def cluster(**secrets: dict[str, str]) -> Any:
-    return SimpleNamespace(
-        environment="dev", namespace="airflow-dev", core=FakeCore(), secret=secrets.get, kubectl=lambda *_, **__: ""
-    )
+    return SimpleNamespace(namespace="airflow-dev", core=FakeCore(), secret=secrets.get, kubectl=lambda *_, **__: "")
 
 
-def environment(mode: str, **secrets: dict[str, str]) -> Place:
+def environment(mode: str, **secrets: dict[str, str]) -> RotationContext:
     store = {"mode": mode, "prefix": "airflow/dev", "store": {"name": "vault"}}
-    names = {"global": {"secrets": {"git": "git", "gitOrigin": "git"}}, "platform": {"secrets": store}}
-    return Place(cluster(**secrets), names)
+    made = cluster(**secrets)
+    made.environment = SimpleNamespace(
+        name="dev", values={"platform": {"secrets": store}}, secret={"git": "git", "gitOrigin": "git"}.__getitem__
+    )
+    return RotationContext(made)
 
 
 def test_a_secret_is_patched_with_what_differs_and_without_what_went() -> None:
@@ -125,8 +128,22 @@ def test_a_pod_reads_the_secrets_of_its_environment_and_its_volumes() -> None:
             {"name": "x", "configMap": {"name": "no"}},
         ],
     }
+    assert named_secrets(spec) == {"a", "b", "c", "d"}
     answer = SimpleNamespace(data=json.dumps(spec))
-    assert named_secrets(client.ApiClient().deserialize(answer, "V1PodSpec")) == {"a", "b", "c", "d"}
+    api = client.ApiClient()
+    from_cluster = api.sanitize_for_serialization(api.deserialize(answer, "V1PodSpec"))
+    assert named_secrets(from_cluster) == {"a", "b", "c", "d"}, "as `rollouts.readers` asks for workloads of a cluster"
+
+
+def test_a_secret_that_a_pod_starts_without_can_be_left_out() -> None:
+    optional = {"name": "b", "key": "k", "optional": True}
+    spec = {
+        "containers": [
+            {"env": [{"name": "X", "valueFrom": {"secretKeyRef": optional}}], "envFrom": [{"secretRef": {"name": "a"}}]}
+        ]
+    }
+    assert named_secrets(spec) == {"a", "b"}
+    assert named_secrets(spec, optional=False) == {"a"}
 
 
 def test_a_git_credential_stands_beside_the_old_one_and_then_instead_of_it() -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from kubernetes.utils.quantity import parse_quantity
+
 from airflow_ops.console import fail
 from airflow_ops.manifests.objects import Object
 
@@ -28,9 +30,6 @@ def quantity(text: str | float, key: str) -> Decimal:
     Raises:
         ProblemError: It is no quantity.
     """
-    # The client library takes half a second to import, which every other verb would pay.
-    from kubernetes.utils.quantity import parse_quantity
-
     try:
         return Decimal(parse_quantity(text))
     except ValueError as error:

@@ -10,19 +10,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from airflow_ops.checks import rendering
-from airflow_ops.checks.rendering import Outcome
-from airflow_ops.console import ProblemError, fail, out, progress
+from airflow_ops.checks import kubernetes_schemas, rendering, values_files
+from airflow_ops.checks.outcome import Outcome
+from airflow_ops.console import ProblemError, out, progress
 from airflow_ops.environments import official_chart
-from airflow_ops.environments.values import environments
+from airflow_ops.environments.environment import Environment, environment_names
 from airflow_ops.manifests.objects import KUBERNETES_VERSIONS, PARALLEL, Manifest, parse, releases, template
-from airflow_ops.paths import ROOT
+from airflow_ops.options import TrialOverlays
 
-CRD_SCHEMAS = ROOT.parent / "shared/schemas/crds"
-"""Where custom resources' schemas are looked for, beside the checkout; laid out GROUP/KIND_VERSION.json."""
-
-BEFORE_RENDERING: dict[str, Callable[[str, tuple[str, ...]], Outcome]] = {
-    "values": rendering.check_values,
+BEFORE_RENDERING: dict[str, Callable[[Environment], Outcome]] = {
+    "values": values_files.check_values,
     "helm lint": rendering.check_lint,
     "notes": rendering.check_notes,
 }
@@ -67,41 +64,36 @@ class Outcomes:
         return self._kept.get((check, environment))
 
 
-def run_checks(
-    chosen: list[str], overlays: tuple[str, ...], crds: Path | None, advance: Callable[[], None]
-) -> Outcomes:
+def run_checks(chosen: list[Environment], crds: Path | None, advance: Callable[[], None]) -> Outcomes:
     """Run all checks of some environments, a few at a time.
 
     Args:
-        chosen: Names of environments.
-        overlays: Names of files in values/overlays/, over each of them.
+        chosen: The environments.
         crds: Folder of schemas of custom resources; None if there is none.
         advance: Called after each check.
     """
     outcomes = Outcomes(advance)
-    rendered = {environment: Rendered() for environment in chosen}
+    rendered = {environment.name: Rendered() for environment in chosen}
     with ThreadPoolExecutor(PARALLEL) as pool:
         first = [
-            pool.submit(
-                outcomes.keep, RENDER, environment, partial(_render, environment, overlays, rendered[environment])
-            )
-            for environment in chosen
+            pool.submit(outcomes.keep, RENDER, each.name, partial(_render, each, rendered[each.name]))
+            for each in chosen
         ]
         others = [
-            pool.submit(outcomes.keep, name, environment, partial(check, environment, overlays))
+            pool.submit(outcomes.keep, name, each.name, partial(check, each))
             for name, check in BEFORE_RENDERING.items()
-            for environment in chosen
+            for each in chosen
         ]
         _wait(first)
-        complete = {environment: found for environment, found in rendered.items() if found.manifests}
-        for environment, found in complete.items():
+        complete = [(each, rendered[each.name]) for each in chosen if rendered[each.name].manifests]
+        for environment, found in complete:
             for name, work in {
                 STYLE: partial(rendering.check_output_style, found.texts),
                 POLICIES: partial(rendering.check_policies, found.manifests),
                 POD_TEMPLATES: partial(rendering.check_pod_templates, environment, found.manifests),
             }.items():
-                others.append(pool.submit(outcomes.keep, name, environment, work))
-        texts = {environment: found.texts for environment, found in complete.items()}
+                others.append(pool.submit(outcomes.keep, name, environment.name, work))
+        texts = {environment.name: found.texts for environment, found in complete}
         for name, version in KUBERNETES.items():
             others.append(pool.submit(_check_kubernetes, outcomes, name, version, texts, crds))
         _wait(others)
@@ -113,9 +105,9 @@ def _wait(futures: list[Future[None]]) -> None:
         future.result()
 
 
-def _render(environment: str, overlays: tuple[str, ...], rendered: Rendered) -> Outcome:
+def _render(environment: Environment, rendered: Rendered) -> Outcome:
     texts, manifests = {}, []
-    for release in releases(environment, overlays=overlays):
+    for release in releases(environment):
         texts[release.name] = template(release)
         manifests += parse(release, texts[release.name])
     rendered.texts, rendered.manifests = texts, manifests
@@ -128,7 +120,7 @@ def _check_kubernetes(
     if not texts:
         return
     try:
-        found = rendering.check_kubernetes(version, texts, crds)
+        found = kubernetes_schemas.check_kubernetes(version, texts, crds)
     except ProblemError as problem:
         found = {environment: Outcome([f"{problem.message} {problem.fix}"]) for environment in texts}
     for environment, outcome in found.items():
@@ -163,20 +155,14 @@ def _show(outcomes: Outcomes, chosen: list[str]) -> None:
 
 
 def _choose(named: list[str] | None) -> list[str]:
-    known = environments()
-    if not named or named == ["all"]:
-        return known
-    for environment in named:
-        if environment not in known:
-            raise fail(f"environment {environment!r} does not exist.", f"Use all, or some of {', '.join(known)}.", 2)
-    return list(dict.fromkeys(named))
+    return environment_names() if not named or named == ["all"] else list(dict.fromkeys(named))
 
 
 def validate(
     named: Annotated[
         list[str] | None, typer.Argument(metavar="[ENV]...", help="Environments, or all, which is the default.")
     ] = None,
-    overlay: Annotated[list[str] | None, typer.Option(help="A file in values/overlays/; may be given again.")] = None,
+    overlay: TrialOverlays = None,
     crd_schemas: Annotated[
         Path | None,
         typer.Option(
@@ -190,15 +176,16 @@ def validate(
     """Check values and manifests of environments without a cluster; exit 1 if anything is wrong.
 
     helm lint, value schemas, kubeconform for each supported Kubernetes, yamllint, deprecation notes, and policies.
+
+    Example: airflow-ops validate staging prod
     """
     chosen = _choose(named)
-    if crd_schemas is None and CRD_SCHEMAS.is_dir():
-        crd_schemas = CRD_SCHEMAS
+    environments = [Environment.load(name, overlay) for name in chosen]
     # Before any check looks into the chart's folder: several do at once.
     official_chart.ensure()
     with progress() as bar:
         line = bar.add_task("validating", total=len(CHECKS) * len(chosen))
-        outcomes = run_checks(chosen, tuple(overlay or ()), crd_schemas, lambda: bar.advance(line))
+        outcomes = run_checks(environments, crd_schemas, lambda: bar.advance(line))
     _show(outcomes, chosen)
     if any((o := outcomes.get(check, e)) is None or o.breaches for check in CHECKS for e in chosen):
         raise typer.Exit(1)

@@ -1,8 +1,9 @@
 """Airflow's public REST API through its official client."""
 
 import contextlib
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from airflow_client.client import ApiClient, Configuration, DagRunApi, TriggerDAGRunPostBody
@@ -11,6 +12,10 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from urllib3 import Retry
 
 from airflow_ops.console import fail
+
+if TYPE_CHECKING:
+    # Only for its type: `make up` talks to Airflow without the Kubernetes client, which takes half a second to import.
+    from airflow_ops.cluster.connection import Cluster
 
 
 @retry(retry=retry_if_exception_type(httpx.TransportError), stop=stop_after_delay(30), wait=wait_fixed(1), reraise=True)
@@ -41,6 +46,27 @@ def api_client(url: str, user: str, password: str) -> ApiClient:
         total=6, backoff_factor=0.5, status_forcelist=[500, 502, 503, 504], allowed_methods=None, raise_on_status=False
     )
     return ApiClient(settings)
+
+
+@contextlib.contextmanager
+def login(cluster: "Cluster") -> Iterator[ApiClient]:
+    """A client of the environment's Airflow, with the first of `platform.users` that is an Admin.
+
+    Raises:
+        ProblemError: No such user or password, or Airflow cannot be reached.
+    """
+    environment = cluster.environment
+    users = environment.values["platform"]["users"]
+    admins = [name for name, user in users.items() if user["role"] == "Admin"]
+    secret = environment.secret("users")
+    passwords = cluster.secret(secret) or {}
+    if not admins or admins[0] not in passwords:
+        raise fail(
+            f"no Admin of platform.users has a password in Secret {secret} of {cluster.namespace}.",
+            "airflow-ops logs in as one: name the user in values/ and its password in that Secret.",
+        )
+    with cluster.forward("airflow", 8080) as url:
+        yield api_client(url, admins[0], passwords[admins[0]])
 
 
 def trigger(

@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import yaml
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
 from airflow_ops import programs
 from airflow_ops.console import fail
-from airflow_ops.paths import ROOT
-
-CONTEXTS = ROOT / "k8s/contexts.yaml"
+from airflow_ops.environments.environment import FILE, Environment
 
 
 @dataclass(frozen=True)
@@ -25,17 +22,17 @@ class Cluster:
     """An environment's namespace on the cluster of a kubectl context.
 
     Attributes:
-        environment: Name of the environment.
+        environment: The environment.
         context: Name of the kubectl context.
     """
 
-    environment: str
+    environment: Environment
     context: str
 
     @property
     def namespace(self) -> str:
         """The environment's namespace."""
-        return f"airflow-{self.environment}"
+        return self.environment.namespace
 
     @cached_property
     def core(self) -> Any:
@@ -46,6 +43,11 @@ class Cluster:
     def batch(self) -> Any:
         """The Kubernetes API for Jobs."""
         return client.BatchV1Api(self.core.api_client)
+
+    @cached_property
+    def apps(self) -> Any:
+        """The Kubernetes API for Deployments and StatefulSets."""
+        return client.AppsV1Api(self.core.api_client)
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl in the environment's namespace.
@@ -59,7 +61,10 @@ class Cluster:
         command = ["--context", self.context, "--namespace", self.namespace, *arguments]
         answer = programs.run("kubectl", command, stdin=stdin)
         if answer.returncode != 0:
-            raise fail(f"kubectl {' '.join(arguments[:3])}: {programs.error_text(answer)}", "See the message above.")
+            raise fail(
+                f"kubectl {' '.join(arguments[:3])}: {programs.error_text(answer)}",
+                "Correct what kubectl names.",
+            )
         return answer.stdout
 
     def secret(self, name: str) -> dict[str, str] | None:
@@ -118,12 +123,7 @@ class Cluster:
                 process.terminate()
 
 
-def allowed_contexts(environment: str) -> list[str]:
-    """The contexts of an environment, from k8s/contexts.yaml."""
-    return list((yaml.safe_load(CONTEXTS.read_text()) or {}).get(environment) or [])
-
-
-def connect(environment: str) -> Cluster:
+def connect(environment: Environment) -> Cluster:
     """The environment on the cluster of kubectl's current context.
 
     Raises:
@@ -137,16 +137,18 @@ def connect(environment: str) -> Cluster:
             exit_code=2,
         )
     context = answer.stdout.strip()
-    allowed = allowed_contexts(environment)
-    if context not in allowed:
+    if context not in environment.contexts:
         raise fail(
-            f"context {context!r} is not a cluster of {environment}: "
-            f"{CONTEXTS.relative_to(ROOT)} allows {', '.join(allowed) or 'none'}.",
+            f"context {context!r} is not a cluster of {environment.name}: "
+            f"{FILE} allows {', '.join(environment.contexts) or 'none'}.",
             f"Switch with `kubectl config use-context`, or add {context!r} to that file.",
             exit_code=2,
         )
     cluster = Cluster(environment, context)
     reached = programs.run("kubectl", ["--context", context, "get", "--raw", "/version", "--request-timeout=10s"])
     if reached.returncode != 0:
-        raise fail(f"the cluster of {context!r} does not answer: {programs.error_text(reached)}.", "Is it up?")
+        raise fail(
+            f"the cluster of {context!r} does not answer: {programs.error_text(reached)}.",
+            f"Start it, or renew the login that kubeconfig has for it: kubectl --context {context} version.",
+        )
     return cluster

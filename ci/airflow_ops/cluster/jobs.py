@@ -1,7 +1,6 @@
 """Run a Job of an environment to its end, and take what it found from its log."""
 
 import json
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,13 +8,34 @@ from airflow_ops.cluster.connection import Cluster
 from airflow_ops.cluster.pod_diagnosis import is_well, pod_evidence
 from airflow_ops.console import err, fail
 from airflow_ops.manifests.objects import Object
+from airflow_ops.waiting import wait_until
 
 RESULT, PROBLEM = "result: ", "problem: "
 """What a script's last line begins with: what it found as JSON, or why it gave up."""
+START_SECONDS = 60
+"""Over a Job's own deadline, which ends it: for a pod that cannot start."""
+
+
+def cron_job(cluster: Cluster, name: str, fix: str) -> Object:
+    """A CronJob of the environment: its image, account and credentials are as they were deployed.
+
+    Args:
+        cluster: The environment.
+        name: Name of the CronJob.
+        fix: What to do where it does not exist.
+
+    Raises:
+        ProblemError: It does not exist.
+    """
+    text = cluster.kubectl("get", "cronjob", name, "--ignore-not-found", "--output", "json")
+    if not text:
+        raise fail(f"namespace {cluster.namespace} has no CronJob {name}.", fix)
+    found: Object = json.loads(text)
+    return found
 
 
 def job(name: str, template: Object, containers: list[Object], seconds: int) -> Object:
-    """A Job made from a CronJob's, with other containers.
+    """A Job made from a CronJob's template, with other containers.
 
     Args:
         name: What its name begins with; the time is appended.
@@ -28,7 +48,7 @@ def job(name: str, template: Object, containers: list[Object], seconds: int) -> 
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": f"{name}-{datetime.now(UTC):%Y%m%d%H%M%S}", "labels": template["metadata"]["labels"]},
+        "metadata": {"name": _stamped(name), "labels": template["metadata"]["labels"]},
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": seconds,
@@ -39,40 +59,71 @@ def job(name: str, template: Object, containers: list[Object], seconds: int) -> 
     }
 
 
-def run(cluster: Cluster, wanted: Object, what: str) -> Any:
-    """Create a Job, wait for its end, and give what it found.
+def from_cron_job(found: Object, seconds: int) -> Object:
+    """The Job that a CronJob makes, now.
+
+    Args:
+        found: The CronJob.
+        seconds: How long it may take, where the CronJob does not say.
+    """
+    name, template = found["metadata"]["name"], found["spec"]["jobTemplate"]
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {**template.get("metadata", {}), "name": _stamped(name)},
+        "spec": {"activeDeadlineSeconds": seconds, **template["spec"]},
+    }
+
+
+def _stamped(name: str) -> str:
+    """A name with the time appended: Jobs are immutable, so each run is a Job of its own."""
+    return f"{name}-{datetime.now(UTC):%Y%m%d%H%M%S}"
+
+
+def run(cluster: Cluster, wanted: Object, what: str) -> list[str]:
+    """Create a Job and wait for its end.
 
     Args:
         cluster: The environment.
-        wanted: The Job.
+        wanted: The Job, with `activeDeadlineSeconds`.
         what: What it does, for the screen.
 
     Returns:
-        What its last container printed behind `RESULT`.
+        The lines that its last container printed.
 
     Raises:
         ProblemError: It fails or takes too long; its own words, or its pods' evidence, are in the message.
     """
     name = wanted["metadata"]["name"]
     cluster.kubectl("create", "-f", "-", stdin=json.dumps(wanted))
-    # Its own deadline ends it; the rest is for a pod that cannot start.
-    end = time.monotonic() + wanted["spec"]["activeDeadlineSeconds"] + 60
+    seconds = wanted["spec"]["activeDeadlineSeconds"] + START_SECONDS
     with err.status(f"{what} (Job {name})"):
-        while (outcome := _outcome(cluster, name)) is None and time.monotonic() < end:
-            time.sleep(0.5)
+        outcome = wait_until(lambda: _outcome(cluster, name), seconds, 0.5)
     pods = cluster.core.list_namespaced_pod(cluster.namespace, label_selector=f"batch.kubernetes.io/job-name={name}")
-    if outcome is not True:
+    if outcome != "Complete":
         raise _failure(cluster, name, what, pods.items)
     done = next(pod for pod in pods.items if pod.status.phase == "Succeeded")
-    lines = cluster.log(done.metadata.name, container=done.spec.containers[0].name).splitlines()
+    return cluster.log(done.metadata.name, container=done.spec.containers[0].name).splitlines()
+
+
+def run_for_result(cluster: Cluster, wanted: Object, what: str) -> Any:
+    """The same as `run`, for a Job whose last container ends with a line that begins with `RESULT`.
+
+    Returns:
+        What stands behind it, read as JSON.
+
+    Raises:
+        ProblemError: See `run`.
+    """
+    lines = run(cluster, wanted, what)
     return json.loads(next(line for line in reversed(lines) if line.startswith(RESULT)).removeprefix(RESULT))
 
 
-def _outcome(cluster: Cluster, name: str) -> bool | None:
-    """Whether a Job succeeded; None while it runs."""
+def _outcome(cluster: Cluster, name: str) -> str:
+    """Complete or Failed; empty while it runs."""
     conditions = cluster.batch.read_namespaced_job_status(name, cluster.namespace).status.conditions or []
     true = {condition.type for condition in conditions if condition.status == "True"}
-    return True if "Complete" in true else False if "Failed" in true else None
+    return next((outcome for outcome in ("Complete", "Failed") if outcome in true), "")
 
 
 def _failure(cluster: Cluster, name: str, what: str, pods: list[Any]) -> Exception:

@@ -1,6 +1,7 @@
 """`cluster-up` and `cluster-down`: a cluster on this machine, ready for `deploy dev`."""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -13,13 +14,17 @@ import typer
 
 from airflow_ops import programs
 from airflow_ops.console import err, fail, out
-from airflow_ops.environments.values import Values, image_name, installed_values
+from airflow_ops.environments.environment import Environment
 from airflow_ops.paths import PLUGINS, ROOT
 
 KIND_CONFIG = ROOT / "k8s/kind/cluster.yaml"
 KIND_NAME = "airflow"
-LAB = ROOT.parent / "shared/lab"
+LAB_VARIABLE = "AIRFLOW_LAB"
+"""Names the folder of the programs `lab` and `images`, which make a cluster where there is no container engine."""
 LOCK = ROOT / "image/requirements.lock"
+
+
+WHICH = f"kind needs Docker; lab needs none, and its programs in the folder {LAB_VARIABLE}."
 
 
 class ClusterKind(StrEnum):
@@ -30,21 +35,21 @@ class ClusterKind(StrEnum):
 
 
 def cluster_up(
-    cluster: Annotated[ClusterKind, typer.Option(help="kind needs Docker; lab is ../shared/lab.")] = ClusterKind.KIND,
+    cluster: Annotated[ClusterKind, typer.Option(help=WHICH)] = ClusterKind.KIND,
 ) -> None:
     """Make a cluster on this machine, build the image from the lock and load it. Does nothing that is done already.
 
     Example: airflow-ops cluster-up --cluster lab
     """
-    values = installed_values("dev")
+    environment = Environment.load("dev")
     if cluster is ClusterKind.KIND:
-        _kind_up(values)
+        _kind_up(environment)
     else:
-        _lab_up(values)
+        _lab_up(environment)
 
 
 def cluster_down(
-    cluster: Annotated[ClusterKind, typer.Option(help="kind needs Docker; lab is ../shared/lab.")] = ClusterKind.KIND,
+    cluster: Annotated[ClusterKind, typer.Option(help=WHICH)] = ClusterKind.KIND,
 ) -> None:
     """Take the cluster of this machine down with everything in it; other clusters are not touched.
 
@@ -68,32 +73,38 @@ def _run(command: list[str]) -> None:
         raise fail(f"`{Path(command[0]).name} {command[1]}` ended with {done.returncode}.", "See its own words above.")
 
 
-def _kind_up(values: Values) -> None:
+def _kind_up(environment: Environment) -> None:
     docker, kind = programs.find("docker"), programs.find("kind")
     clusters = programs.run("kind", ["get", "clusters"]).stdout.split()
     if KIND_NAME not in clusters:
         _run([kind, "create", "cluster", "--config", str(KIND_CONFIG)])
-    image = image_name(values)
+    image = environment.image
     _run([docker, "build", "--file", "image/Dockerfile", "--tag", image, "."])
     _run([kind, "load", "docker-image", image, "--name", KIND_NAME])
     out.print(f"the cluster is up: context kind-{KIND_NAME}. Next: make deploy ENV=dev")
 
 
 def _lab(program: str) -> Path:
-    path = LAB / program
+    folder = os.environ.get(LAB_VARIABLE)
+    if not folder:
+        raise fail(
+            f"{LAB_VARIABLE} is not set: it names the folder of the programs that make the cluster `lab`.",
+            "Set it, use `--cluster kind`, or point KUBECONFIG at a cluster of your own.",
+        )
+    path = Path(folder).resolve() / program
     if not path.exists():
-        raise fail(f"{path} does not exist.", "Use `--cluster kind`, or point KUBECONFIG at a cluster of your own.")
+        raise fail(f"{path} does not exist.", f"Point {LAB_VARIABLE} at the folder that holds it.")
     return path
 
 
-def _lab_up(values: Values) -> None:
+def _lab_up(environment: Environment) -> None:
     _run([str(_lab("lab")), "up"])
-    image = image_name(values)
+    image = environment.image
     archive = _lab_home() / "images" / f"{image.replace('/', '_').replace(':', '_')}.tar"
     mark = archive.with_suffix(".digest")
     digest = _image_digest()
     if not archive.exists() or not mark.exists() or mark.read_text() != digest:
-        version = values["global"]["airflowVersion"]
+        version = environment.values["global"]["airflowVersion"]
         with tempfile.TemporaryDirectory() as overlay:
             shutil.copytree(
                 PLUGINS, Path(overlay) / "opt/airflow/plugins", ignore=shutil.ignore_patterns("__pycache__")
@@ -102,7 +113,7 @@ def _lab_up(values: Values) -> None:
             _run([str(_lab("images")), "airflow", version, image, str(LOCK), overlay])
         mark.write_text(digest)
     _run([str(_lab("lab")), "load", str(archive)])
-    out.print('the cluster is up: eval "$(../shared/lab/lab env)" points kubectl and helm at it.', highlight=False)
+    out.print(f'the cluster is up: eval "$({_lab("lab")} env)" points kubectl and helm at it.', highlight=False)
     out.print("Next: make deploy ENV=dev")
 
 
@@ -113,4 +124,13 @@ def _image_digest() -> str:
 
 
 def _lab_home() -> Path:
-    return Path(os.environ.get("LAB_HOME", "/var/cache/airflow-lab"))
+    """Where the lab keeps its images: in the folder of its kubeconfig, whose path `lab env` prints.
+
+    Raises:
+        ProblemError: It prints none.
+    """
+    printed = subprocess.run([_lab("lab"), "env"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"\bKUBECONFIG=(\S+)", printed)
+    if not found:
+        raise fail(f"`{_lab('lab')} env` names no KUBECONFIG.", f"Point {LAB_VARIABLE} at the folder of the lab.")
+    return Path(found[1]).parent

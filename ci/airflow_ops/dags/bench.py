@@ -17,6 +17,7 @@ import yaml
 from rich.table import Table
 
 from airflow_ops.console import command_group, fail, out, progress
+from airflow_ops.options import AsJson
 from airflow_ops.paths import DAGS
 
 PROCESSES = 2
@@ -58,7 +59,7 @@ class Parse:
 @app.command()
 def parse(
     tenants: Annotated[int, typer.Option(help="Measure so many generated tenants in place of this repository.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Parse every DAG file as the DAG processor does, each in a fork of a process that has Airflow; 1 if over budget.
 

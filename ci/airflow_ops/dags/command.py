@@ -8,11 +8,11 @@ import typer
 from rich.table import Table
 
 from airflow_ops.console import command_group, out
+from airflow_ops.options import AsJson, TrialOverlays
 
 app = command_group("dags", "Make, look at, check and run DAGs: new, lint, test, run-all, then push.")
 
 PIPE_WIDTH = 240
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Environment = Annotated[
     str | None, typer.Option("--env", metavar="ENV", help="An environment on a cluster; else the Airflow of `make up`.")
 ]
@@ -83,7 +83,9 @@ def lint(
 
 
 @app.command()
-def inspect(dag_id: DagId, env: Environment = None, hours: int = 24, as_json: AsJson = False) -> None:
+def inspect(
+    dag_id: DagId, env: Environment = None, overlay: TrialOverlays = None, hours: int = 24, as_json: AsJson = False
+) -> None:
     """Look at a DAG of a running Airflow: states, run times, failures, last runs, import errors.
 
     Exit code 1 if its file cannot be imported.
@@ -93,7 +95,7 @@ def inspect(dag_id: DagId, env: Environment = None, hours: int = 24, as_json: As
     from airflow_ops.dags.inspector import inspect_dag
     from airflow_ops.dags.login import running_airflow
 
-    with running_airflow(env) as client:
+    with running_airflow(env, overlay) as client:
         found = inspect_dag(client, dag_id, hours)
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=2))
@@ -106,6 +108,7 @@ def inspect(dag_id: DagId, env: Environment = None, hours: int = 24, as_json: As
 @app.command()
 def slow(
     env: Environment = None,
+    overlay: TrialOverlays = None,
     days: int = 7,
     threshold: Annotated[float, typer.Option(help="Seconds of the 95th percentile from which a task is slow.")] = 300.0,
     top: int = 20,
@@ -118,7 +121,7 @@ def slow(
     from airflow_ops.dags.inspector import parse_seconds, slow_tasks
     from airflow_ops.dags.login import running_airflow
 
-    with running_airflow(env) as client:
+    with running_airflow(env, overlay) as client:
         tasks, files = slow_tasks(client, days, threshold)[:top], parse_seconds(client)[:top]
     if as_json:
         typer.echo(json.dumps({"tasks": [asdict(item) for item in tasks], "files": dict(files)}, indent=2))

@@ -12,7 +12,7 @@ from airflow_ops.local.settings import USER, local_settings
 
 
 @contextmanager
-def running_airflow(environment: str | None) -> Iterator[ApiClient]:
+def running_airflow(environment: str | None, trial: list[str] | None = None) -> Iterator[ApiClient]:
     """A client of the Airflow of an environment, or of this machine where none is named.
 
     Raises:
@@ -22,9 +22,9 @@ def running_airflow(environment: str | None) -> Iterator[ApiClient]:
         yield local_client()
         return
     from airflow_ops.cluster.connection import connect
-    from airflow_ops.deployment.smoke import login
+    from airflow_ops.environments.environment import Environment
 
-    with login(connect(environment)) as client:
+    with airflow_api.login(connect(Environment.load(environment, trial))) as client:
         yield client
 
 

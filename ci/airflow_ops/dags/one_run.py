@@ -12,7 +12,7 @@ from typing import Any
 from airflow_ops.console import err, fail, progress
 from airflow_ops.dags.lint import files_of
 from airflow_ops.dags.trials import date_of
-from airflow_ops.environments.values import load_values
+from airflow_ops.environments.environment import Environment
 from airflow_ops.paths import DAGS, PLUGINS, STATE
 
 
@@ -71,7 +71,7 @@ def _conf(conf: str | None) -> dict[str, Any] | None:
 def _environment(home: Path, data: Path) -> dict[str, str]:
     """An Airflow of its own: an empty metadata database in `home`; warehouse and object storage in `data`."""
     bundle = {"name": "platform", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle"}
-    variables = load_values("dev")["platform"].get("variables", {})
+    variables = Environment.load("dev").values["platform"].get("variables", {})
     return {
         **{key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW_")},
         **{f"AIRFLOW_VAR_{name.upper()}": str(value) for name, value in variables.items()},

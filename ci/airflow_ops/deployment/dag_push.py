@@ -3,7 +3,6 @@
 from airflow_ops import programs
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.console import err, fail
-from airflow_ops.environments.values import Values
 from airflow_ops.paths import DAGS, ROOT
 
 
@@ -17,12 +16,11 @@ def push_arguments(cluster: Cluster, refspec: str) -> list[str]:
     return ["-c", "protocol.ext.allow=always", "push", "--force", remote, refspec]
 
 
-def push(cluster: Cluster, values: Values) -> str | None:
+def push(cluster: Cluster) -> str | None:
     """Push HEAD to the tracked ref where `platform.gitOrigin` runs; elsewhere DAGs come from the team's Git.
 
     Args:
         cluster: The environment.
-        values: Its values, with the charts' defaults.
 
     Returns:
         The commit that was pushed, or None where there is no such repository.
@@ -30,6 +28,7 @@ def push(cluster: Cluster, values: Values) -> str | None:
     Raises:
         ProblemError: Git refuses.
     """
+    values = cluster.environment.values
     if not values["platform"]["gitOrigin"]["enabled"]:
         return None
     if programs.run("git", ["status", "--porcelain", "--", str(DAGS)], cwd=ROOT).stdout.strip():

@@ -1,23 +1,21 @@
 """`deploy`: bring an environment to what values/ say, in the order that a migration allows."""
 
 import time
-from typing import Annotated
-
-import typer
 
 from airflow_ops.cluster.connection import connect
 from airflow_ops.console import out
 from airflow_ops.deployment import dag_push, helm, preflight, smoke
-from airflow_ops.environments.values import installed_values
+from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import releases
+from airflow_ops.options import EnvironmentName, TrialOverlays
 
 INSTALL_SECONDS = {"platform": 3900, "airflow": 900}
 """The platform release holds the migration Job, whose own deadline is an hour; the rest starts in minutes."""
 
 
 def deploy(
-    environment: Annotated[str, typer.Argument(metavar="ENV", help="dev, staging or prod: a file in values/.")],
-    overlay: Annotated[list[str] | None, typer.Option(help="A file in values/overlays/; may be given again.")] = None,
+    name: EnvironmentName,
+    overlay: TrialOverlays = None,
 ) -> None:
     """Deploy an environment to the cluster of kubectl's context: preflight, platform with migration, Airflow, smoke.
 
@@ -26,15 +24,14 @@ def deploy(
 
     Example: airflow-ops deploy dev
     """
-    overlays = overlay or []
-    values = installed_values(environment, overlays)
+    environment = Environment.load(name, overlay)
     cluster = connect(environment)
-    preflight.check(cluster, values, overlays)
-    for release in releases(environment, None, overlays):
+    preflight.check(cluster)
+    for release in releases(environment):
         started = time.monotonic()
         helm.install(cluster, release, INSTALL_SECONDS[release.chart])
         out.print(f"[green]ok[/] {release.name} is ready ({time.monotonic() - started:.0f} s)", highlight=False)
-        if release.chart == "platform" and (commit := dag_push.push(cluster, values)):
+        if release.chart == "platform" and (commit := dag_push.push(cluster)):
             out.print(f"[green]ok[/] DAGs of commit {commit} are pushed", highlight=False)
     smoke.check(cluster)
     forward = f"kubectl --context {cluster.context} -n {cluster.namespace} port-forward service/airflow 8080"

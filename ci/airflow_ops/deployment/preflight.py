@@ -2,7 +2,6 @@
 
 import ast
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,11 +11,15 @@ from kubernetes.client.exceptions import ApiException
 from airflow_ops import programs
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.cluster.pod_diagnosis import pod_evidence
+from airflow_ops.cluster.secrets import named_secrets
 from airflow_ops.console import fail, out
 from airflow_ops.environments import official_chart
-from airflow_ops.environments.values import Values, image_name
+from airflow_ops.environments.environment import Environment
+from airflow_ops.environments.values import Values
 from airflow_ops.manifests.objects import Manifest, render_environment
+from airflow_ops.manifests.objects import pods as pods_of
 from airflow_ops.paths import DAGS, ROOT
+from airflow_ops.waiting import wait_until
 
 PRIORITY_CLASSES = ROOT / "k8s/priority-classes.yaml"
 PROBE = "airflow-preflight"
@@ -49,30 +52,29 @@ sys.exit(bool(broken))
 """
 
 
-def check(cluster: Cluster, values: Values, overlays: list[str]) -> None:
+def check(cluster: Cluster) -> None:
     """Check everything that can be known before a change; print a line for each check that holds.
 
     Args:
         cluster: The environment.
-        values: Its values.
-        overlays: Names of files in values/overlays/.
 
     Raises:
         ProblemError: One does not hold; the object or key is named.
     """
-    _passed(f"context {cluster.context} is one of {cluster.environment}'s")
+    environment = cluster.environment
+    _passed(f"context {cluster.context} is one of {environment.name}'s")
     official_chart.ensure()
     _passed("the official chart is here and its digest is right")
-    manifests = render_environment(cluster.environment, None, overlays)
+    manifests = render_environment(environment)
     _passed(f"{len(manifests)} manifests render")
     check_kinds(cluster, manifests)
     _passed("the cluster knows every kind")
     check_namespace(cluster)
     check_priority_classes(cluster)
     _passed(f"namespace {cluster.namespace} and the priority classes are there")
-    check_secrets(cluster, values, manifests)
+    check_secrets(cluster, manifests)
     _passed("every Secret is there or will be made")
-    probe_image(cluster, values)
+    probe_image(cluster)
     _passed("the image starts, imports what Airflow and the DAGs name, and reaches the database")
 
 
@@ -101,7 +103,7 @@ def check_namespace(cluster: Cluster) -> None:
     Raises:
         ProblemError: The namespace does not enforce the `restricted` Pod Security standard.
     """
-    path = ROOT / f"k8s/namespaces/{cluster.environment}.yaml"
+    path = ROOT / f"k8s/namespaces/{cluster.environment.name}.yaml"
     try:
         labels = cluster.core.read_namespace(cluster.namespace).metadata.labels or {}
     except ApiException as error:
@@ -128,41 +130,20 @@ def check_priority_classes(cluster: Cluster) -> None:
         cluster.kubectl("apply", "-f", str(PRIORITY_CLASSES))
 
 
-def _nodes(node: Any) -> Iterator[tuple[str, Any]]:
-    """Every key of a nested object with its value."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield key, value
-            yield from _nodes(value)
-    elif isinstance(node, list):
-        for item in node:
-            yield from _nodes(item)
-
-
-def _named_secrets(manifests: list[Manifest]) -> set[str]:
-    """Names of the Secrets that rendered pods need; optional ones are left out."""
-    references = [
-        value
-        for manifest in manifests
-        if manifest.kind in ("Deployment", "StatefulSet", "Job", "CronJob")
-        for key, value in _nodes(manifest.object)
-        if key in ("secretRef", "secretKeyRef", "secret") and isinstance(value, dict) and not value.get("optional")
-    ]
-    return {name for reference in references if (name := reference.get("name") or reference.get("secretName"))}
-
-
-def check_secrets(cluster: Cluster, values: Values, manifests: list[Manifest]) -> None:
+def check_secrets(cluster: Cluster, manifests: list[Manifest]) -> None:
     """Make sure that each Secret which a pod names exists, or that something in the manifests makes it.
 
     Raises:
         ProblemError: Secrets are missing and nothing makes them; they are named.
     """
+    values = cluster.environment.values
     mode = values["platform"]["secrets"]["mode"]
     made = {m.name for m in manifests if m.kind in ("ExternalSecret", "Secret")}
     if mode == "generated":
         made |= set(values["global"]["secrets"].values())
     present = {secret.metadata.name for secret in cluster.core.list_namespaced_secret(cluster.namespace).items}
-    missing = sorted(_named_secrets(manifests) - made - present)
+    pods = [pod.spec for manifest in manifests for pod in pods_of(manifest) if not pod.where]
+    missing = sorted(set().union(*(named_secrets(spec, optional=False) for spec in pods)) - made - present)
     if missing:
         raise fail(
             f"namespace {cluster.namespace} has no Secret {', '.join(missing)}, and secrets.mode is {mode!r}.",
@@ -191,7 +172,7 @@ def secrets_backends(values: Values) -> list[str]:
     return sorted({name for name in named if name})
 
 
-def probe_image(cluster: Cluster, values: Values) -> None:
+def probe_image(cluster: Cluster) -> None:
     """Start the environment's image once: pull it, import what it needs, reach the database if there is one.
 
     A migration can print a traceback and still succeed where the auth manager cannot be imported: seen here first.
@@ -199,12 +180,13 @@ def probe_image(cluster: Cluster, values: Values) -> None:
     Raises:
         ProblemError: The image cannot be pulled, an import fails, or the database does not answer.
     """
+    environment, values = cluster.environment, cluster.environment.values
     auth_manager = values["airflow"]["config"]["core"]["auth_manager"]
     names = [":".join(name.rsplit(".", 1)) for name in (auth_manager, *secrets_backends(values))]
     names.append("airflow.providers.cncf.kubernetes.executors.kubernetes_executor")
     _delete_probe(cluster)
     try:
-        cluster.kubectl("create", "-f", "-", stdin=json.dumps(_probe(values, [*names, *imports_of_dags()])))
+        cluster.kubectl("create", "-f", "-", stdin=json.dumps(_probe(environment, [*names, *imports_of_dags()])))
         pod = _wait_for_probe(cluster)
         if pod.status.phase == "Succeeded":
             return
@@ -213,7 +195,7 @@ def probe_image(cluster: Cluster, values: Values) -> None:
             lines = cluster.log(PROBE).splitlines()
             log = "\n".join(line.removeprefix(SAID) for line in lines if line.startswith(SAID)) or "\n".join(lines)
         raise fail(
-            f"the image {image_name(values)} is not fit:\n" + (log or "\n".join(pod_evidence(cluster, pod))),
+            f"the image {environment.image} is not fit:\n" + (log or "\n".join(pod_evidence(cluster, pod))),
             "Mend the image or the database that the lines above name; nothing was changed.",
         )
     finally:
@@ -225,19 +207,22 @@ def _delete_probe(cluster: Cluster) -> None:
 
 
 def _wait_for_probe(cluster: Cluster) -> Any:
-    end = time.monotonic() + PROBE_SECONDS
-    while True:
-        pod = cluster.core.read_namespaced_pod(PROBE, cluster.namespace)
-        waiting = [s.state.waiting for s in pod.status.container_statuses or [] if s.state.waiting]
+    def pod() -> Any:
+        return cluster.core.read_namespaced_pod(PROBE, cluster.namespace)
+
+    def is_decided() -> bool:
+        status = pod().status
+        waiting = [s.state.waiting for s in status.container_statuses or [] if s.state.waiting]
         stuck = any(state.reason in ("ErrImageNeverPull", "InvalidImageName", "ImagePullBackOff") for state in waiting)
-        if pod.status.phase in ("Succeeded", "Failed") or stuck or time.monotonic() > end:
-            return pod
-        time.sleep(0.5)
+        return status.phase in ("Succeeded", "Failed") or stuck
+
+    wait_until(is_decided, PROBE_SECONDS, 0.5)
+    return pod()
 
 
-def _probe(values: Values, modules: list[str]) -> dict[str, Any]:
-    secret = values["global"]["secrets"]["metadata"]
-    database = {"name": secret, "key": "connection-direct", "optional": True}
+def _probe(environment: Environment, modules: list[str]) -> dict[str, Any]:
+    values = environment.values
+    database = {"name": environment.secret("metadata"), "key": "connection-direct", "optional": True}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -254,7 +239,7 @@ def _probe(values: Values, modules: list[str]) -> dict[str, Any]:
             "containers": [
                 {
                     "name": "probe",
-                    "image": image_name(values),
+                    "image": environment.image,
                     "imagePullPolicy": values["global"]["image"]["pullPolicy"],
                     "command": ["python", "-c", PROBE_SCRIPT, *modules],
                     "securityContext": values["airflow"]["securityContexts"]["containers"],

@@ -1,12 +1,9 @@
 """`smoke`: run the canary on an environment and look at the worker pods it ran in."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 import yaml
 from airflow_client.client import (
     ApiClient,
@@ -24,8 +21,10 @@ from airflow_ops.cluster import airflow_api
 from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.cluster.pod_diagnosis import is_well, pod_evidence
 from airflow_ops.console import err, fail, out
-from airflow_ops.environments.values import installed_values
+from airflow_ops.environments.environment import Environment
+from airflow_ops.options import EnvironmentName, TrialOverlays
 from airflow_ops.paths import DAGS
+from airflow_ops.waiting import wait_until
 
 CANARY = "platform_run_canary"
 DAG_SECONDS = 180
@@ -65,7 +64,7 @@ class CanaryRun:
                 self.pods[pod.metadata.name] = pod
 
 
-def foreign_pods(pods: dict[str, Any], sizes: set[str]) -> list[str]:
+def pods_without_template(pods: dict[str, Any], sizes: set[str]) -> list[str]:
     """Why worker pods are not made from a template of pod_templates/, a line each; empty if all are.
 
     A template that the scheduler does not find is only a warning there: it starts a bare pod.
@@ -84,43 +83,22 @@ def foreign_pods(pods: dict[str, Any], sizes: set[str]) -> list[str]:
     return lines
 
 
-@contextmanager
-def login(cluster: Cluster) -> Iterator[ApiClient]:
-    """A client of the environment's Airflow, with the first of `platform.users` that is an Admin.
-
-    Raises:
-        ProblemError: No such user or password, or Airflow cannot be reached.
-    """
-    values = installed_values(cluster.environment)
-    users = values["platform"]["users"]
-    admins = [name for name, user in users.items() if user["role"] == "Admin"]
-    secret = values["global"]["secrets"]["users"]
-    passwords = cluster.secret(secret) or {}
-    if not admins or admins[0] not in passwords:
-        raise fail(
-            f"no Admin of platform.users has a password in Secret {secret} of {cluster.namespace}.",
-            "Smoke logs in as one: name the user in values/ and its password in that Secret.",
-        )
-    with cluster.forward("airflow", 8080) as url:
-        yield airflow_api.api_client(url, admins[0], passwords[admins[0]])
+def _unpause_canary(client: ApiClient) -> bool:
+    try:
+        DAGApi(client).patch_dag(CANARY, DAGPatchBody(is_paused=False))
+    except NotFoundException:
+        return False
+    return True
 
 
 def _wait_for_dag(client: ApiClient) -> None:
-    end = time.monotonic() + DAG_SECONDS
-    while True:
-        try:
-            DAGApi(client).patch_dag(CANARY, DAGPatchBody(is_paused=False))
-            return
-        except NotFoundException:
-            pass
-        if time.monotonic() > end:
-            errors = ImportErrorApi(client).get_import_errors(limit=5).import_errors
-            told = "; ".join(f"{e.filename}: {(e.stack_trace or '').strip().splitlines()[-1]}" for e in errors)
-            raise fail(
-                f"{CANARY} is not there {DAG_SECONDS} s after the deploy. Import errors: {told or 'none'}.",
-                "Was it pushed, and does the Git mirror serve it? See the DAG processor's log.",
-            )
-        time.sleep(1)
+    if not wait_until(lambda: _unpause_canary(client), DAG_SECONDS):
+        errors = ImportErrorApi(client).get_import_errors(limit=5).import_errors
+        lines = [f"{e.filename}: {(e.stack_trace or '').strip().splitlines()[-1]}" for e in errors]
+        raise fail(
+            f"{CANARY} is not there {DAG_SECONDS} s after the deploy. Import errors: {'; '.join(lines) or 'none'}.",
+            "Was it pushed, and does the Git mirror serve it? See the DAG processor's log.",
+        )
 
 
 def run_canary(cluster: Cluster, client: ApiClient) -> CanaryRun:
@@ -135,13 +113,16 @@ def run_canary(cluster: Cluster, client: ApiClient) -> CanaryRun:
     """
     _wait_for_dag(client)
     run = CanaryRun(client, airflow_api.trigger(client, CANARY, note="smoke test"))
-    end = time.monotonic() + RUN_SECONDS
     with Live(console=err, transient=True, refresh_per_second=4) as live:
-        while (state := run.state()) not in ENDED and time.monotonic() < end:
+
+        def has_ended() -> bool:
             run.see_pods(cluster)
             if err.is_terminal:
                 live.update(_table(run))
-            time.sleep(0.5)
+            return run.state() in ENDED
+
+        wait_until(has_ended, RUN_SECONDS, 0.5)
+    state = run.state()
     if state != "success":
         raise _failure(cluster, run, state)
     return run
@@ -188,29 +169,29 @@ def check(cluster: Cluster) -> None:
         ProblemError: The canary fails, or a worker pod is not made from a template of ours.
     """
     started = time.monotonic()
-    with login(cluster) as client:
+    with airflow_api.login(cluster) as client:
         run = run_canary(cluster, client)
         tasks = run.tasks()
     sizes = set(yaml.safe_load((DAGS / "config/sizes.yaml").read_text()))
-    foreign = foreign_pods(run.pods, sizes)
-    if foreign or not run.pods:
+    faults = pods_without_template(run.pods, sizes)
+    if faults or not run.pods:
         raise fail(
-            "; ".join(foreign) or f"no worker pod was seen in {cluster.namespace} while the canary ran.",
+            "; ".join(faults) or f"no worker pod was seen in {cluster.namespace} while the canary ran.",
             "Is ConfigMap <release>-pod-templates mounted in the scheduler at /opt/airflow/pod_templates?",
         )
     seconds = time.monotonic() - started
     out.print(
-        f"smoke of {cluster.environment}: {len(tasks)} tasks of {CANARY} succeeded in {seconds:.0f} s, "
+        f"smoke of {cluster.environment.name}: {len(tasks)} tasks of {CANARY} succeeded in {seconds:.0f} s, "
         f"{len(run.pods)} worker pods, each from a template of pod_templates/"
     )
 
 
 def smoke(
-    environment: Annotated[str, typer.Argument(metavar="ENV", help="dev, staging or prod: a file in values/.")],
+    name: EnvironmentName,
+    overlay: TrialOverlays = None,
 ) -> None:
     """Run the canary DAG on an environment; show what failed with the pod's events and last log lines.
 
     Example: airflow-ops smoke dev
     """
-    installed_values(environment)
-    check(connect(environment))
+    check(connect(Environment.load(name, overlay)))

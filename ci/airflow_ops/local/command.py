@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +16,9 @@ from airflow_ops.console import fail, out, progress
 from airflow_ops.local import objects, pipeline
 from airflow_ops.local.processes import COMPONENTS, LocalProcesses, run_airflow
 from airflow_ops.local.settings import USER, LocalSettings, local_settings, metadata_database, write_settings
+from airflow_ops.options import AsJson
 from airflow_ops.paths import DAGS, STATE
+from airflow_ops.waiting import wait_until
 
 HEALTHY_SECONDS = 180.0
 """Start of four Airflow processes: 20 s measured on two idle cores; the rest is for busy ones."""
@@ -63,7 +64,7 @@ def down() -> None:
 
 
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tell what runs, what has run and what the warehouse holds; exit code 3 where a component is not healthy.
 
@@ -107,15 +108,16 @@ def _logs_hint() -> str:
 def _wait(bar: Progress, what: str, seconds: float, healthy: Callable[[], tuple[int, int]], hint: str) -> None:
     """Wait until `healthy` counts (done, total) as equal."""
     line = bar.add_task(what, total=None)
-    end = time.monotonic() + seconds
-    done, total = healthy()
-    while done < total:
-        bar.update(line, completed=done, total=total)
-        if time.monotonic() > end:
-            raise fail(f"{what}: {done} of {total} after {seconds:.0f} s.", hint)
-        time.sleep(0.5)
+    done, total = 0, 0
+
+    def is_done() -> bool:
+        nonlocal done, total
         done, total = healthy()
-    bar.update(line, completed=done, total=total)
+        bar.update(line, completed=done, total=total)
+        return done >= total
+
+    if not wait_until(is_done, seconds, 0.5):
+        raise fail(f"{what}: {done} of {total} after {seconds:.0f} s.", hint)
 
 
 def _components_healthy(processes: LocalProcesses, settings: LocalSettings) -> tuple[int, int]:

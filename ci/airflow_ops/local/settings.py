@@ -10,7 +10,8 @@ from typing import Any
 from cryptography.fernet import Fernet
 
 from airflow_ops.console import fail
-from airflow_ops.environments.values import Values, load_values
+from airflow_ops.environments.environment import Environment
+from airflow_ops.environments.values import Values
 from airflow_ops.paths import DAGS, PLUGINS, STATE
 
 USER = "admin"
@@ -213,7 +214,7 @@ def local_settings(port: int, state: Path = STATE) -> LocalSettings:
     Raises:
         ProblemError: A value cannot be had on one machine; the key is named.
     """
-    values = load_values(ENVIRONMENT)
+    values = Environment.load(ENVIRONMENT).values
     local = overrides(port, state)
     _check_templates(values, local)
     drawn = _drawn_once(state / "secrets.json")

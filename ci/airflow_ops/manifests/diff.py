@@ -16,10 +16,13 @@ from typing import Annotated
 import typer
 
 from airflow_ops import programs
+from airflow_ops.cluster.connection import connect
 from airflow_ops.console import ProblemError, fail, out, progress
 from airflow_ops.environments import official_chart
+from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests import live_objects
-from airflow_ops.manifests.objects import Colour, Manifest, Object, dump, releases, render_environment
+from airflow_ops.manifests.objects import Colour, Manifest, Object, active_colour, dump, releases, render_environment
+from airflow_ops.options import EnvironmentName, TrialOverlays
 from airflow_ops.paths import ROOT
 
 Key = tuple[str, str, str, str]
@@ -134,23 +137,26 @@ def _print(changes: list[Change]) -> None:
 
 
 def diff(
-    environment: Annotated[str, typer.Argument(metavar="ENV", help="dev, staging or prod: a file in values/.")],
+    name: EnvironmentName,
     ref: Annotated[str, typer.Option(help="Compare with the repository at this branch, tag or commit.")] = "",
     with_live: Annotated[bool, typer.Option("--live", help="Compare with the cluster of the current context.")] = False,
     colour: Annotated[Colour | None, typer.Option(help="Colour of Airflow; by default global.activeColour.")] = None,
-    overlay: Annotated[list[str] | None, typer.Option(help="A file in values/overlays/; may be given again.")] = None,
+    overlay: TrialOverlays = None,
 ) -> None:
     """Show what the working tree would change in an environment; Secret data is masked.
 
     Exit 0 if nothing differs, 1 if something does, 2 on an error.
+
+    Example: airflow-ops diff prod --ref origin/main
     """
-    overlays = tuple(overlay or ())
     try:
         if bool(ref) == with_live:
             raise fail("what to compare with is not clear.", "Give either --ref or --live.")
         with progress() as bar:
             bar.add_task("comparing", total=None)
-            changes = _changes(environment, ref, colour, overlays)
+            environment = Environment.load(name, overlay)
+            colour = colour or active_colour(environment)
+            changes = _against_ref(environment, ref, overlay, colour) if ref else _against_cluster(environment, colour)
     except ProblemError as problem:
         problem.exit_code = 2
         raise
@@ -159,17 +165,28 @@ def diff(
         raise typer.Exit(1)
 
 
-def _changes(environment: str, ref: str, colour: Colour | None, overlays: tuple[str, ...]) -> list[Change]:
-    after = render_environment(environment, colour, overlays)
-    if not ref:
-        cluster = live_objects.Cluster()
-        out.print(f"comparing with the cluster of context {cluster.context}", highlight=False)
-        stored = [live_objects.as_stored(manifest) for manifest in after if not live_objects.is_hook(manifest)]
-        deployed = [
-            live_objects.as_stored(manifest)
-            for release in releases(environment, colour, overlays)
-            for manifest in live_objects.deployed(release)
-        ]
-        return compare(cluster.existing(stored, deployed), stored)
+def _against_ref(environment: Environment, ref: str, trial: list[str] | None, colour: Colour) -> list[Change]:
+    """What differs from a commit, with the overlays that the commit itself gives the environment.
+
+    The colour is that of the working tree on both sides: where the active colours differ, every name would.
+    """
+    after = render_environment(environment, colour)
     with checkout(ref) as root:
-        return compare(render_environment(environment, colour, overlays, root), after)
+        try:
+            there = Environment.load(environment.name, trial, root)
+        except ProblemError as problem:
+            raise fail(f"at {ref}: {problem.message}", "Name a ref that has the environment.", 2) from problem
+        return compare(render_environment(there, colour), after)
+
+
+def _against_cluster(environment: Environment, colour: Colour) -> list[Change]:
+    cluster = connect(environment)
+    out.print(f"comparing with the cluster of context {cluster.context}", highlight=False)
+    after = render_environment(environment, colour)
+    stored = [live_objects.as_stored(manifest) for manifest in after if not live_objects.is_hook(manifest)]
+    deployed = [
+        live_objects.as_stored(manifest)
+        for release in releases(environment, colour)
+        for manifest in live_objects.deployed(cluster, release)
+    ]
+    return compare(live_objects.LiveObjects(cluster).existing(stored, deployed), stored)

@@ -6,13 +6,18 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from kubernetes import dynamic
+from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError, ResourceNotFoundError
+from kubernetes.utils.quantity import parse_quantity
+
 from airflow_ops import programs
+from airflow_ops.cluster.connection import Cluster
 from airflow_ops.console import fail
 from airflow_ops.manifests.objects import Manifest, Object, Release, parse
 
 
 def is_hook(manifest: Manifest) -> bool:
-    """True for an object that Helm makes and removes around an upgrade: it says nothing whether it is there."""
+    """True for an object that Helm makes and removes around an upgrade, so that it may well be missing between two."""
     return "helm.sh/hook" in (manifest.object["metadata"].get("annotations") or {})
 
 
@@ -26,13 +31,14 @@ def as_stored(manifest: Manifest) -> Manifest:
     return replace(manifest, object=rest | {"data": (manifest.object.get("data") or {}) | coded})
 
 
-def deployed(release: Release) -> list[Manifest]:
+def deployed(cluster: Cluster, release: Release) -> list[Manifest]:
     """What Helm deployed last of a release; nothing if it is not installed.
 
     Raises:
         ProblemError: The cluster cannot be reached.
     """
-    answer = programs.run("helm", ["get", "manifest", release.name, "--namespace", release.namespace])
+    where = ["--kube-context", cluster.context, "--namespace", release.namespace]
+    answer = programs.run("helm", ["get", "manifest", release.name, *where])
     if answer.returncode == 0:
         return parse(release, answer.stdout)
     if "not found" in answer.stderr:
@@ -43,29 +49,12 @@ def deployed(release: Release) -> list[Manifest]:
     )
 
 
-class Cluster:
-    """The cluster of the current context."""
+class LiveObjects:
+    """The objects of an environment's cluster."""
 
-    def __init__(self) -> None:
-        """Connect.
-
-        Raises:
-            ProblemError: There is no context, or its cluster does not answer.
-        """
-        # The client library takes half a second to import, which every other verb would pay.
-        from kubernetes import config, dynamic
-        from urllib3.exceptions import HTTPError
-
-        try:
-            api = config.new_client_from_config()
-            self.context = str(config.list_kube_config_contexts()[1]["name"])
-            # One try: a cluster that does not answer is for the user to mend, not for the client to wait for.
-            api.rest_client.pool_manager.connection_pool_kw["retries"] = False
-            self._client = dynamic.DynamicClient(api)
-        except config.ConfigException as error:
-            raise fail(f"there is no cluster to compare with: {error}.", "Point KUBECONFIG at one.") from error
-        except HTTPError as error:
-            raise fail(f"the cluster does not answer: {error}.", "Start it, or point KUBECONFIG at another.") from error
+    def __init__(self, cluster: Cluster) -> None:
+        """Look through the API of that cluster, whose answer `connect` has seen."""
+        self._client = dynamic.DynamicClient(cluster.core.api_client)
 
     def existing(self, rendered: Iterable[Manifest], before: Iterable[Manifest]) -> list[Manifest]:
         """Those objects that the cluster has, each cut down to the fields that a chart sets or has set.
@@ -91,8 +80,6 @@ class Cluster:
         return found
 
     def _get(self, manifest: Manifest) -> Object | None:
-        from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError, ResourceNotFoundError
-
         try:
             resource = self._client.resources.get(api_version=manifest.api_version, kind=manifest.kind)
             place = {"namespace": manifest.namespace} if resource.namespaced else {}
@@ -164,8 +151,6 @@ def _same(live: Any, written: Any) -> bool:
 
 
 def _amount(value: str | float) -> Decimal | None:
-    from kubernetes.utils.quantity import parse_quantity
-
     try:
         return Decimal(parse_quantity(value))
     except ValueError:

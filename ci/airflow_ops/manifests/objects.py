@@ -14,8 +14,7 @@ import yaml
 from airflow_ops import programs
 from airflow_ops.console import fail
 from airflow_ops.environments import official_chart
-from airflow_ops.environments.values import load_values, value_files
-from airflow_ops.paths import ROOT
+from airflow_ops.environments.environment import Environment
 
 KUBERNETES_VERSIONS = ("1.33.0", "1.34.0", "1.35.0")
 """The supported versions of Kubernetes, oldest first; manifests are rendered for the newest."""
@@ -40,40 +39,26 @@ class Release:
     Attributes:
         name: airflow-platform, airflow-blue or airflow-green.
         chart: Folder of the chart under charts/: platform or airflow.
-        environment: Name of a file in values/.
-        overlays: Names of files in values/overlays/.
-        root: The checkout that holds chart and values.
+        environment: What it is a release of.
     """
 
     name: str
     chart: str
-    environment: str
-    overlays: tuple[str, ...] = ()
-    root: Path = ROOT
+    environment: Environment
 
     @property
     def namespace(self) -> str:
         """The namespace of the environment."""
-        return f"airflow-{self.environment}"
+        return self.environment.namespace
 
     @property
     def chart_folder(self) -> Path:
         """The chart's folder."""
-        return self.root / "charts" / self.chart
+        return self.environment.root / "charts" / self.chart
 
     def value_arguments(self) -> list[str]:
-        """The `--values` arguments for Helm, in their order.
-
-        Raises:
-            ProblemError: A values file does not exist in the release's checkout.
-        """
-        arguments = []
-        for file in value_files(self.environment, self.overlays):
-            path = self.root / file.relative_to(ROOT)
-            if not path.exists():
-                raise fail(f"{file.relative_to(ROOT)} does not exist in {self.root}.", "Name a ref that has it.", 2)
-            arguments += ["--values", str(path)]
-        return arguments
+        """The `--values` arguments for Helm, in their order."""
+        return [word for file in self.environment.value_files for word in ("--values", str(file))]
 
 
 @dataclass(frozen=True)
@@ -139,31 +124,29 @@ def _represent_text(dumper: yaml.CSafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_text)
 
 
-def releases(
-    environment: str, colour: Colour | None = None, overlays: Iterable[str] = (), root: Path = ROOT
-) -> tuple[Release, Release]:
+def releases(environment: Environment, colour: Colour | None = None) -> tuple[Release, Release]:
     """The two releases of an environment: what both colours share, then one colour of Airflow.
 
     Args:
-        environment: Name of a file in values/.
-        colour: The colour to render; by default `global.activeColour` of the working tree, whatever the root: of two
-            checkouts whose active colours differ, every name would.
-        overlays: Names of files in values/overlays/.
-        root: A checkout of this repository.
+        environment: The environment.
+        colour: The colour of Airflow; by default its active one.
 
     Raises:
-        ProblemError: The environment or an overlay does not exist, or `global.activeColour` is no colour.
+        ProblemError: See `active_colour`.
     """
-    overlays = tuple(overlays)
-    colour = colour or _active_colour(load_values(environment, overlays))
     return (
-        Release("airflow-platform", "platform", environment, overlays, root),
-        Release(f"airflow-{colour}", "airflow", environment, overlays, root),
+        Release("airflow-platform", "platform", environment),
+        Release(f"airflow-{colour or active_colour(environment)}", "airflow", environment),
     )
 
 
-def _active_colour(values: Object) -> Colour:
-    named = values.get("global", {}).get("activeColour")
+def active_colour(environment: Environment) -> Colour:
+    """The colour that serves, by `global.activeColour`.
+
+    Raises:
+        ProblemError: It is neither blue nor green.
+    """
+    named = environment.values.get("global", {}).get("activeColour")
     try:
         return Colour(named)
     except ValueError as error:
@@ -181,7 +164,7 @@ def template(release: Release, chart: Path | None = None) -> str:
         ProblemError: Helm refuses: a template fails, or a value breaks a schema.
     """
     if release.chart == "airflow":
-        official_chart.ensure(release.root)
+        official_chart.ensure(release.environment.root)
     answer = programs.run(
         "helm",
         [
@@ -197,7 +180,7 @@ def template(release: Release, chart: Path | None = None) -> str:
     )
     if answer.returncode != 0:
         raise fail(
-            f"release {release.name} of {release.environment} cannot be rendered: {programs.error_text(answer)}",
+            f"release {release.name} of {release.environment.name} cannot be rendered: {programs.error_text(answer)}",
             f"Mend the key that Helm names in values/ or charts/{release.chart}.",
         )
     return answer.stdout
@@ -229,22 +212,18 @@ def parse(release: Release, text: str) -> list[Manifest]:
     return list(found.values())
 
 
-def render_environment(
-    environment: str, colour: Colour | None = None, overlays: Iterable[str] = (), root: Path = ROOT
-) -> list[Manifest]:
+def render_environment(environment: Environment, colour: Colour | None = None) -> list[Manifest]:
     """Every object of an environment, both charts, in Helm's order.
 
     Args:
-        environment: Name of a file in values/.
-        colour: The colour to render; by default `global.activeColour`.
-        overlays: Names of files in values/overlays/.
-        root: A checkout of this repository.
+        environment: The environment.
+        colour: The colour of Airflow; by default its active one.
 
     Raises:
         ProblemError: See `releases`, `template` and `parse`.
     """
     with ThreadPoolExecutor(PARALLEL) as pool:
-        both = releases(environment, colour, overlays, root)
+        both = releases(environment, colour)
         return [manifest for rendered in pool.map(lambda r: parse(r, template(r)), both) for manifest in rendered]
 
 

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from airflow_ops.console import fail, out
+from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import Colour, Manifest, render_environment
+from airflow_ops.options import EnvironmentName, TrialOverlays
 
 MARK = ".airflow-ops-render"
 """Lists what an earlier render wrote, so that nothing else is ever removed."""
@@ -66,16 +68,20 @@ def write(manifests: list[Manifest], namespace: str, folder: Path) -> None:
 
 
 def render(
-    environment: Annotated[str, typer.Argument(metavar="ENV", help="dev, staging or prod: a file in values/.")],
+    name: EnvironmentName,
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder, or one that render wrote.")],
     colour: Annotated[Colour | None, typer.Option(help="Colour of Airflow; by default global.activeColour.")] = None,
-    overlay: Annotated[list[str] | None, typer.Option(help="A file in values/overlays/; may be given again.")] = None,
+    overlay: TrialOverlays = None,
 ) -> None:
-    """Write every manifest of an environment, both charts, as OUT/<release>/<kind>-<name>.yaml."""
-    manifests = render_environment(environment, colour, overlay or [])
-    write(manifests, f"airflow-{environment}", folder)
+    """Write every manifest of an environment, both charts, as OUT/<release>/<kind>-<name>.yaml.
+
+    Example: airflow-ops render prod out/prod
+    """
+    environment = Environment.load(name, overlay)
+    manifests = render_environment(environment, colour)
+    write(manifests, environment.namespace, folder)
     counts = ", ".join(
         f"{sum(m.release == release for m in manifests)} of {release}"
         for release in dict.fromkeys(m.release for m in manifests)
     )
-    out.print(f"{len(manifests)} manifests of {environment} in {folder}: {counts}")
+    out.print(f"{len(manifests)} manifests of {name} in {folder}: {counts}")

@@ -2,13 +2,15 @@
 
 import json
 import re
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 import yaml
 
 from airflow_ops.console import fail
+from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import Object, parse, releases, template
+from airflow_ops.options import EnvironmentName, TrialOverlays
 
 SECRETS = "/etc/alertmanager/secrets"
 """Where this Alertmanager finds the Secrets, each a folder with a file a key; the operator mounts them there, too."""
@@ -77,8 +79,8 @@ def _settings(settings: Object) -> Object:
 
 
 def routing(
-    environment: Annotated[str, typer.Argument(metavar="ENV", help="dev, staging or prod: a file in values/.")],
-    overlay: Annotated[list[str] | None, typer.Option(help="A file in values/overlays/; may be given again.")] = None,
+    name: EnvironmentName,
+    overlay: TrialOverlays = None,
 ) -> None:
     """Print who is told of an environment's alerts, as the configuration of an Alertmanager without the operator.
 
@@ -86,11 +88,11 @@ def routing(
 
     Example: airflow-ops alerts routing prod --overlay alert-routing > alertmanager.yml
     """
-    release, _ = releases(environment, overlays=overlay or [])
+    release, _ = releases(Environment.load(name, overlay))
     found = [each for each in parse(release, template(release)) if each.kind == "AlertmanagerConfig"]
     if not found:
         raise fail(
-            f"{environment} has no routing: platform.monitoring.routing.enabled is false, or monitoring is off.",
+            f"{name} has no routing: platform.monitoring.routing.enabled is false, or monitoring is off.",
             "Turn both on in values/, or add `--overlay alert-routing` (and `--overlay monitoring` in development).",
         )
     metadata = found[0].object["metadata"] | {"namespace": found[0].namespace}

@@ -10,12 +10,13 @@ import typer
 import yaml
 from rich.table import Table
 
-from airflow_ops.cluster import connection
+from airflow_ops.cluster.connection import connect
 from airflow_ops.console import ProblemError, command_group, fail, out, progress
-from airflow_ops.environments.values import installed_values
+from airflow_ops.environments.environment import Environment
 from airflow_ops.monitoring import prometheus
 from airflow_ops.monitoring.alert_routing import routing
 from airflow_ops.monitoring.live_rules import LiveRule, look, rules_of
+from airflow_ops.options import AsJson, EnvironmentName, TrialOverlays
 from airflow_ops.paths import CHARTS, ROOT
 
 RULES = CHARTS / "platform/files/rules"
@@ -24,7 +25,6 @@ app = command_group(
     "alerts", "The alerts of charts/platform: list and explain them, and test them against a live Prometheus."
 )
 app.command("routing")(routing)
-AsJson = Annotated[bool, typer.Option("--json", help="For a script.")]
 
 
 @dataclass(frozen=True)
@@ -132,18 +132,18 @@ def explain_alert(
 
 
 @contextmanager
-def _reach(environment: str, url: str) -> Iterator[prometheus.Prometheus]:
+def _reach(environment: Environment, url: str) -> Iterator[prometheus.Prometheus]:
     if url:
         yield prometheus.Prometheus(url)
     else:
-        with prometheus.connect(connection.connect(environment)) as found:
+        with prometheus.connect(connect(environment)) as found:
             yield found
 
 
-def _wanted_rules(environment: str, overlays: list[str]) -> list[dict[str, Any]]:
+def _wanted_rules(environment: Environment) -> list[dict[str, Any]]:
     """The rules of an environment, without the alerts that it turns off."""
-    own = installed_values(environment, overlays)["platform"]["monitoring"]["alerts"]
-    rules = rules_of(f"airflow-{environment}", [path.read_text() for path in sorted(RULES.glob("*.yaml"))])
+    own = environment.values["platform"]["monitoring"]["alerts"]
+    rules = rules_of(environment.namespace, [path.read_text() for path in sorted(RULES.glob("*.yaml"))])
     return [rule for rule in rules if own.get(rule.get("alert"), {}).get("enabled", True)]
 
 
@@ -176,9 +176,9 @@ def _print(found: list[LiveRule]) -> None:
 
 @app.command("test")
 def ask_prometheus(
-    environment: Annotated[str, typer.Argument(metavar="ENV", help="dev, staging or prod: a file in values/.")],
+    name: EnvironmentName,
     url: Annotated[str, typer.Option(help="Prometheus to ask; without it, the one that takes ENV's rules.")] = "",
-    overlay: Annotated[list[str] | None, typer.Option(help="A file in values/overlays/; may be given again.")] = None,
+    overlay: TrialOverlays = None,
     as_json: AsJson = False,
 ) -> None:
     """Set every rule before a live Prometheus: does it evaluate, is there what it reads, is it loaded, does it fire.
@@ -191,11 +191,12 @@ def ask_prometheus(
 
     Example: airflow-ops alerts test prod --url https://prometheus.example.com
     """
-    rules = _wanted_rules(environment, overlay or [])
+    environment = Environment.load(name, overlay)
+    rules = _wanted_rules(environment)
     try:
         with progress() as bar, _reach(environment, url) as found:
             bar.add_task(f"asking {found.url}", total=None)
-            live = look(found, f"airflow-{environment}", rules)
+            live = look(found, environment.namespace, rules)
     except ProblemError as problem:
         problem.exit_code = 2
         raise

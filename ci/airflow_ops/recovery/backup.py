@@ -1,6 +1,5 @@
 """`backup`: dump the metadata database to object storage now, and list what is there."""
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -8,9 +7,10 @@ from rich.table import Table
 
 from airflow_ops.cluster import jobs
 from airflow_ops.cluster.connection import Cluster, connect
-from airflow_ops.console import fail, out
-from airflow_ops.environments.values import Values, installed_values
+from airflow_ops.console import out
+from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import Object
+from airflow_ops.options import AsJson, EnvironmentName, TrialOverlays
 
 CRON_JOB = "airflow-backup"
 SCRIPT = "/etc/backup/backup.py"
@@ -18,19 +18,14 @@ LOOK_SECONDS = 300
 
 
 def cron_job(cluster: Cluster) -> Object:
-    """The environment's CronJob: image, account, store and credentials are as they were deployed.
+    """The environment's CronJob for backups.
 
     Raises:
         ProblemError: The environment has none.
     """
-    text = cluster.kubectl("get", "cronjob", CRON_JOB, "--ignore-not-found", "--output", "json")
-    if not text:
-        raise fail(
-            f"namespace {cluster.namespace} has no CronJob {CRON_JOB}.",
-            "Set platform.backup.enabled and platform.backup.uri in values/, then deploy.",
-        )
-    found: Object = json.loads(text)
-    return found
+    return jobs.cron_job(
+        cluster, CRON_JOB, "Set platform.backup.enabled and platform.backup.uri in values/, then deploy."
+    )
 
 
 def job_template(cluster: Cluster) -> Object:
@@ -57,12 +52,17 @@ def container(template: Object, like: str, command: list[str], variables: dict[s
     return {**base, "name": command[2], "command": command, "env": [*base["env"], *env]}
 
 
-def look(cluster: Cluster, values: Values) -> Any:
+def admin_login(cluster: Cluster) -> dict[str, tuple[str, str]]:
+    """Environment variable of a container that may create databases, and where its content comes from."""
+    return {"CONNECTION_ADMIN": (cluster.environment.secret("metadata"), "connection-admin")}
+
+
+def look(cluster: Cluster) -> Any:
     """What the store holds and what is where the database should be; see `look` in charts/platform/files/backup.py."""
     template = job_template(cluster)
-    admin = {"CONNECTION_ADMIN": (values["global"]["secrets"]["metadata"], "connection-admin")}
-    looking = container(template, "store", ["python", SCRIPT, "look"], admin)
-    return jobs.run(cluster, jobs.job("airflow-restore-look", template, [looking], LOOK_SECONDS), "looking at backups")
+    looking = container(template, "store", ["python", SCRIPT, "look"], admin_login(cluster))
+    wanted = jobs.job("airflow-restore-look", template, [looking], LOOK_SECONDS)
+    return jobs.run_for_result(cluster, wanted, "looking at backups")
 
 
 def backup_job(found: Object) -> Object:
@@ -89,9 +89,10 @@ def _show(backups: list[dict[str, Any]]) -> None:
 
 
 def backup(
-    environment: Annotated[str, typer.Argument(metavar="ENV", help="dev, staging or prod: a file in values/.")],
+    name: EnvironmentName,
+    overlay: TrialOverlays = None,
     list_only: Annotated[bool, typer.Option("--list", help="Make none; show those that are there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For a script.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Dump an environment's metadata database to object storage, as its CronJob does every night.
 
@@ -99,13 +100,12 @@ def backup(
 
     Example: airflow-ops backup prod
     """
-    values = installed_values(environment)
-    cluster = connect(environment)
+    cluster = connect(Environment.load(name, overlay))
     if list_only:
-        backups = look(cluster, values)["backups"]
+        backups = look(cluster)["backups"]
         out.print_json(data=backups) if as_json else _show(backups)
         return
-    made = jobs.run(cluster, backup_job(cron_job(cluster)), "backing up")
+    made = jobs.run_for_result(cluster, backup_job(cron_job(cluster)), "backing up")
     if as_json:
         out.print_json(data=made)
         return

@@ -6,14 +6,15 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from kubernetes import client
 
 from airflow_ops.cluster import jobs
 from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.console import err, fail, out
 from airflow_ops.deployment import smoke
-from airflow_ops.environments.values import Values, installed_values
+from airflow_ops.environments.environment import Environment
+from airflow_ops.options import EnvironmentName, TrialOverlays
 from airflow_ops.recovery import backup as backups
+from airflow_ops.waiting import wait_until
 
 Backup = dict[str, Any]
 """As `Backup` in charts/platform/files/backup.py describes it."""
@@ -27,10 +28,11 @@ SWAP_SECONDS = 300
 
 
 def restore(
-    environment: Annotated[str, typer.Argument(metavar="ENV", help="dev, staging or prod: a file in values/.")],
-    name: Annotated[
+    name: EnvironmentName,
+    backup: Annotated[
         str | None, typer.Argument(metavar="[BACKUP]", help="As `backup ENV --list` shows it; the newest by default.")
     ] = None,
+    overlay: TrialOverlays = None,
     discard_newer_runs: Annotated[
         bool, typer.Option("--discard-newer-runs", help="Restore although the database has runs made after the backup.")
     ] = False,
@@ -44,19 +46,18 @@ def restore(
     Example: airflow-ops restore dev
     """
     started = time.monotonic()
-    values = installed_values(environment)
-    cluster = connect(environment)
-    found = backups.look(cluster, values)
-    chosen = choose(found["backups"], name, environment)
+    cluster = connect(Environment.load(name, overlay))
+    found = backups.look(cluster)
+    chosen = choose(found["backups"], backup, name)
     if is_swapped(found, chosen) and (stopped := stopped_deployments(cluster)):
         out.print(f"{chosen['name']} is in place already: going on with the start", highlight=False)
         start(cluster, stopped)
     else:
         check(found, chosen, discard_newer_runs)
-        load(cluster, values, chosen)
-        swap(cluster, values, chosen, discard_newer_runs)
+        load(cluster, chosen)
+        swap(cluster, chosen, discard_newer_runs)
     smoke.check(cluster)
-    out.print(f"restored {environment} from {chosen['name']} in {time.monotonic() - started:.0f} s", highlight=False)
+    out.print(f"restored {name} from {chosen['name']} in {time.monotonic() - started:.0f} s", highlight=False)
 
 
 def choose(found: list[Backup], name: str | None, environment: str) -> Backup:
@@ -112,7 +113,7 @@ def check(found: dict[str, Any], chosen: Backup, discard_newer_runs: bool) -> No
         )
 
 
-def load(cluster: Cluster, values: Values, chosen: Backup) -> None:
+def load(cluster: Cluster, chosen: Backup) -> None:
     """Load a backup into a database of its own and check it there; Airflow goes on.
 
     Raises:
@@ -120,18 +121,16 @@ def load(cluster: Cluster, values: Values, chosen: Backup) -> None:
     """
     began = time.monotonic()
     template = backups.job_template(cluster)
-    secrets = values["global"]["secrets"]
-    admin = {"CONNECTION_ADMIN": (secrets["metadata"], "connection-admin")}
+    admin = backups.admin_login(cluster)
+    fernet_key = {"FERNET_KEY": (cluster.environment.secret("fernet"), "fernet-key")}
     script, name = ["python", backups.SCRIPT], chosen["name"]
     steps = [
         backups.container(template, "store", [*script, "fetch", name], admin),
         {**backups.container(template, "dump", ["bash", "/etc/backup/backup-load.sh", "load"], {}), "name": "load"},
-        backups.container(
-            template, "store", [*script, "verify", name], {**admin, "FERNET_KEY": (secrets["fernet"], "fernet-key")}
-        ),
+        backups.container(template, "store", [*script, "verify", name], {**admin, **fernet_key}),
     ]
     job = jobs.job("airflow-restore", template, steps, template["spec"]["activeDeadlineSeconds"])
-    loaded = jobs.run(cluster, job, f"loading {name}")
+    loaded = jobs.run_for_result(cluster, job, f"loading {name}")
     out.print(
         f"[green]ok[/] {name} is loaded: {loaded['runs']} runs, the present Fernet key decrypts all "
         f"{loaded['decrypted']} encrypted values ({time.monotonic() - began:.0f} s)",
@@ -140,21 +139,21 @@ def load(cluster: Cluster, values: Values, chosen: Backup) -> None:
     )
 
 
-def swap(cluster: Cluster, values: Values, chosen: Backup, discard_newer_runs: bool) -> None:
+def swap(cluster: Cluster, chosen: Backup, discard_newer_runs: bool) -> None:
     """Stop Airflow, put the loaded database in place, and start Airflow.
 
     Raises:
         ProblemError: The databases could not change places; Airflow was started again on the present one.
     """
     template = backups.job_template(cluster)
-    admin = {"CONNECTION_ADMIN": (values["global"]["secrets"]["metadata"], "connection-admin")}
+    admin = backups.admin_login(cluster)
     command = ["python", backups.SCRIPT, "swap", chosen["name"]]
     command += ["--discard-newer-runs"] if discard_newer_runs else []
     job = jobs.job(
         "airflow-restore-swap", template, [backups.container(template, "store", command, admin)], SWAP_SECONDS
     )
     with stopped(cluster):
-        former = jobs.run(cluster, job, "putting the database in place")["former"]
+        former = jobs.run_for_result(cluster, job, "putting the database in place")["former"]
     if former:
         out.print(f"the former database is kept as {former}: drop it when nobody misses anything", highlight=False)
 
@@ -173,8 +172,7 @@ def stopped(cluster: Cluster) -> Iterator[None]:
 
 def deployments(cluster: Cluster) -> list[Any]:
     """The Deployments of `COMPONENTS`."""
-    api = client.AppsV1Api(cluster.core.api_client)
-    return list(api.list_namespaced_deployment(cluster.namespace, label_selector=COMPONENTS).items)
+    return list(cluster.apps.list_namespaced_deployment(cluster.namespace, label_selector=COMPONENTS).items)
 
 
 def stopped_deployments(cluster: Cluster) -> dict[str, int]:
@@ -185,19 +183,21 @@ def stopped_deployments(cluster: Cluster) -> dict[str, int]:
 
 def stop(cluster: Cluster) -> None:
     """Scale the components to nothing and wait until the last one has left; each Deployment remembers its replicas."""
-    api = client.AppsV1Api(cluster.core.api_client)
     for each in deployments(cluster):
         if each.spec.replicas and STOPPED not in (each.metadata.annotations or {}):
             change = {"metadata": {"annotations": {STOPPED: str(each.spec.replicas)}}, "spec": {"replicas": 0}}
-            api.patch_namespaced_deployment(each.metadata.name, cluster.namespace, change)
-    end = time.monotonic() + STOP_SECONDS
+            cluster.apps.patch_namespaced_deployment(each.metadata.name, cluster.namespace, change)
     with err.status("stopping Airflow"):
-        while left := cluster.core.list_namespaced_pod(cluster.namespace, label_selector=COMPONENTS).items:
-            if time.monotonic() > end:
-                start(cluster, stopped_deployments(cluster))
-                names = ", ".join(pod.metadata.name for pod in left)
-                raise fail(f"{names} did not leave in {STOP_SECONDS} s.", "Nothing was changed. Look at these pods.")
-            time.sleep(0.5)
+        gone = wait_until(lambda: not _component_pods(cluster), STOP_SECONDS, 0.5)
+    if not gone:
+        left = _component_pods(cluster)
+        start(cluster, stopped_deployments(cluster))
+        raise fail(f"{', '.join(left)} did not leave in {STOP_SECONDS} s.", "Nothing was changed. Look at these pods.")
+
+
+def _component_pods(cluster: Cluster) -> list[str]:
+    pods = cluster.core.list_namespaced_pod(cluster.namespace, label_selector=COMPONENTS).items
+    return [pod.metadata.name for pod in pods]
 
 
 def start(cluster: Cluster, replicas: dict[str, int]) -> None:
@@ -210,27 +210,25 @@ def start(cluster: Cluster, replicas: dict[str, int]) -> None:
     Raises:
         ProblemError: One does not become ready.
     """
-    api = client.AppsV1Api(cluster.core.api_client)
     for name, count in replicas.items():
-        api.patch_namespaced_deployment(name, cluster.namespace, {"spec": {"replicas": count}})
+        cluster.apps.patch_namespaced_deployment(name, cluster.namespace, {"spec": {"replicas": count}})
     with err.status("starting Airflow"):
         for name in replicas:
             _wait_until_ready(cluster, name)
     for name in replicas:
         # Last: what still carries it is started by the next run.
-        api.patch_namespaced_deployment(name, cluster.namespace, {"metadata": {"annotations": {STOPPED: None}}})
+        cluster.apps.patch_namespaced_deployment(
+            name, cluster.namespace, {"metadata": {"annotations": {STOPPED: None}}}
+        )
 
 
 def _wait_until_ready(cluster: Cluster, name: str) -> None:
-    api = client.AppsV1Api(cluster.core.api_client)
-    end = time.monotonic() + START_SECONDS
-    while True:
-        found = api.read_namespaced_deployment_status(name, cluster.namespace)
-        if (found.status.ready_replicas or 0) >= found.spec.replicas:
-            return
-        if time.monotonic() > end:
-            raise fail(
-                f"Deployment {name} of {cluster.namespace} is not ready after {START_SECONDS} s.",
-                "The database is in place. Look at its pods, then run the same command again: it goes on from here.",
-            )
-        time.sleep(1)
+    def is_ready() -> bool:
+        found = cluster.apps.read_namespaced_deployment_status(name, cluster.namespace)
+        return bool((found.status.ready_replicas or 0) >= found.spec.replicas)
+
+    if not wait_until(is_ready, START_SECONDS):
+        raise fail(
+            f"Deployment {name} of {cluster.namespace} is not ready after {START_SECONDS} s.",
+            "The database is in place. Look at its pods, then run the same command again: it goes on from here.",
+        )

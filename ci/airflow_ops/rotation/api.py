@@ -2,7 +2,7 @@
 
 import secrets
 
-from airflow_ops.rotation.context import Content, Place
+from airflow_ops.rotation.context import Content, RotationContext
 from airflow_ops.rotation.sequence import Step
 
 PURPOSE = "api"
@@ -14,9 +14,9 @@ def draw(present: Content) -> Content:
     return present | {KEY: secrets.token_urlsafe(32)}
 
 
-def steps(place: Place) -> list[Step]:
+def steps(context: RotationContext) -> list[Step]:
     """The steps. Page logins end; a log that is asked for meanwhile may have to be asked for again."""
     return [
-        Step("draw", "a new key is drawn", lambda: place.change(PURPOSE, draw)),
-        Step("restart", "every component reads it; page logins end", lambda: place.restart(PURPOSE)),
+        Step("draw", "a new key is drawn", lambda: context.change(PURPOSE, draw)),
+        Step("restart", "every component reads it; page logins end", lambda: context.restart(PURPOSE)),
     ]

@@ -7,13 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
+from airflow_ops.cluster import airflow_api
 from airflow_ops.cluster.connection import connect
 from airflow_ops.console import fail
-from airflow_ops.deployment.smoke import login
-from airflow_ops.environments.values import installed_values
+from airflow_ops.environments.environment import Environment
+from airflow_ops.options import EnvironmentName, TrialOverlays
 from airflow_ops.rotation import sequence
-from airflow_ops.rotation.context import ConfigMapNotebook, Place
+from airflow_ops.rotation.context import RotationContext
 from airflow_ops.rotation.sequence import Step
+from airflow_ops.rotation.state import ConfigMapNotebook
 
 
 class Kind(StrEnum):
@@ -28,8 +30,8 @@ class Kind(StrEnum):
 
 def rotate(
     kind: Annotated[Kind, typer.Argument(help="What to rotate.")],
-    environment: Annotated[str, typer.Argument(metavar="ENV", help="dev, staging or prod: a file in values/.")],
-    overlay: Annotated[list[str] | None, typer.Option(help="A file in values/overlays/; may be given again.")] = None,
+    name: EnvironmentName,
+    overlay: TrialOverlays = None,
     wait: Annotated[
         int | None,
         typer.Option(
@@ -52,26 +54,26 @@ def rotate(
 
     Example: airflow-ops rotate fernet dev
     """
-    values = installed_values(environment, overlay or [])
-    place = Place(connect(environment), values)
-    check = Step("check", "a login and a request", lambda: _look(place))
-    sequence.run(str(kind), [*_steps(kind, place, wait, folder), check], ConfigMapNotebook(place.cluster, str(kind)))
+    context = RotationContext(connect(Environment.load(name, overlay)))
+    check = Step("check", "a login and a request", lambda: _check_health(context))
+    steps = [*_steps(kind, context, wait, folder), check]
+    sequence.run(str(kind), steps, ConfigMapNotebook(context.cluster, str(kind)))
 
 
-def _steps(kind: Kind, place: Place, wait: int | None, folder: Path | None) -> list[Step]:
+def _steps(kind: Kind, context: RotationContext, wait: int | None, folder: Path | None) -> list[Step]:
     for option, given, of in (("--wait", wait, Kind.JWT), ("--from", folder, Kind.GIT)):
         if given is not None and kind is not of:
             raise fail(f"{option} is an option of `rotate {of}`, not of `rotate {kind}`.", "Leave it out.", 2)
     module = import_module(f"airflow_ops.rotation.{kind}")
     own: tuple[Any, ...] = {Kind.JWT: (wait or 0,), Kind.GIT: (folder,)}.get(kind, ())
-    return list(module.steps(place, *own))
+    return list(module.steps(context, *own))
 
 
-def _look(place: Place) -> None:
+def _check_health(context: RotationContext) -> None:
     """Log in, and ask for the version: API server, its keys and the database answer."""
     from airflow_client.client import MonitorApi
 
-    with login(place.cluster) as client:
+    with airflow_api.login(context.cluster) as client:
         health = MonitorApi(client).get_health()
     for component in ("metadatabase", "scheduler"):
         if getattr(health, component).status != "healthy":

@@ -5,14 +5,14 @@ import hashlib
 import hmac
 import re
 import secrets
-import time
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from airflow_ops.console import fail, out
 from airflow_ops.paths import ROOT
-from airflow_ops.rotation.context import Content, Place
+from airflow_ops.rotation.context import Content, RotationContext
 from airflow_ops.rotation.sequence import Step
+from airflow_ops.waiting import wait_until
 
 PURPOSE = "metadata"
 POOLER = "pgbouncer"
@@ -127,79 +127,80 @@ class Rotation:
     """The steps that need the environment.
 
     Attributes:
-        place: The environment.
+        context: The environment.
     """
 
-    place: Place
+    context: RotationContext
 
     @property
     def own_database(self) -> bool:
         """Whether the database is the development one, which this command may change."""
-        return bool(self.place.values["platform"]["database"]["enabled"])
+        return bool(self.context.values["platform"]["database"]["enabled"])
 
     def sql(self, text: str) -> str:
         """Run SQL in the development database as its administrator; what it answers."""
         pod = ("exec", "--stdin", "statefulset/airflow-database", "--container", "postgres", "--")
-        return self.place.cluster.kubectl(*pod, "bash", "-c", PSQL, stdin=text).strip()
+        return self.context.cluster.kubectl(*pod, "bash", "-c", PSQL, stdin=text).strip()
 
-    def for_the_administrator(self, name: str, text: str) -> None:
+    def write_for_administrator(self, name: str, text: str) -> None:
         """Write SQL to a file that only this user can read, and say what to do with it."""
-        file = self.place.private_file(f"{name}.sql")
+        file = self.context.private_file(f"{name}.sql")
         file.write_text(text)
         out.print(f"run {file.relative_to(ROOT)} with psql as an administrator of the database", highlight=False)
 
     def current(self) -> str:
         """The login in use."""
-        return user(self.place.secret(PURPOSE)["connection-direct"])
+        return user(self.context.secret(PURPOSE)["connection-direct"])
 
     def make(self) -> None:
         """The next login is made, or gets its password; what uses it waits for it."""
-        text = make_role(self.place.secret(PURPOSE)[NEXT])
+        text = make_role(self.context.secret(PURPOSE)[NEXT])
         if self.own_database:
             self.sql(text)
         else:
-            self.for_the_administrator("make-role", text)
+            self.write_for_administrator("make-role", text)
+
+    def try_login(self) -> None:
+        """A Job logs in with the next login, from where the components do."""
+        out.print("\n".join(self.context.run_job(JOB, "logging in")), highlight=False)
 
     def pool(self) -> None:
         """PgBouncer gets the next login beside the present one."""
-        url = self.place.secret(PURPOSE)[NEXT]
-        self.place.change(POOLER, lambda present: present | {USERS: pooled(present[USERS], url)})
-        self.place.restart(POOLER)
+        url = self.context.secret(PURPOSE)[NEXT]
+        self.context.change(POOLER, lambda present: present | {USERS: pooled(present[USERS], url)})
+        self.context.restart(POOLER)
 
     def unpool(self) -> None:
         """PgBouncer keeps the login in use only."""
-        self.place.change(POOLER, lambda present: present | {USERS: unpooled(present[USERS], self.current())})
-        self.place.restart(POOLER)
+        self.context.change(POOLER, lambda present: present | {USERS: unpooled(present[USERS], self.current())})
+        self.context.restart(POOLER)
 
     def end(self) -> None:
         """The old login cannot enter any more, once nobody is in with it."""
         login = self.current()
         if not self.own_database:
             text = f"{sessions(login)} -- wait until it is 0\n{retire(login)}"
-            self.for_the_administrator("retire-role", text)
+            self.write_for_administrator("retire-role", text)
             return
-        until = time.monotonic() + IDLE_SECONDS
-        while (left := self.sql(sessions(login))) != "0":
-            if time.monotonic() > until:
-                raise fail(
-                    f"{left} sessions of the old database login are left.",
-                    "See pg_stat_activity for whose they are; the old login still works. Then run this again.",
-                )
-            time.sleep(2)
+        if not wait_until(lambda: self.sql(sessions(login)) == "0", IDLE_SECONDS, 2):
+            raise fail(
+                f"{self.sql(sessions(login))} sessions of the old database login are left.",
+                "See pg_stat_activity for whose they are; the old login still works. Then run this again.",
+            )
         self.sql(retire(login))
 
 
-def steps(place: Place) -> list[Step]:
+def steps(context: RotationContext) -> list[Step]:
     """The steps. Both logins work until no session of the old one is left."""
-    rotation = Rotation(place)
-    pooler = place.values["platform"]["pgbouncer"]["enabled"]
+    rotation = Rotation(context)
+    pooler = context.values["platform"]["pgbouncer"]["enabled"]
     return [
-        Step("add", "the next login is made up", lambda: place.change(PURPOSE, add)),
+        Step("add", "the next login is made up", lambda: context.change(PURPOSE, add)),
         Step("make", "the database knows it", rotation.make),
-        Step("enter", "it can log in", lambda: out.print(place.run_job(JOB).strip(), highlight=False)),
+        Step("enter", "it can log in", rotation.try_login),
         *([Step("pool", "PgBouncer knows it beside the old one", rotation.pool)] if pooler else []),
-        Step("switch", "it is to be used", lambda: place.change(PURPOSE, switch)),
-        Step("switched", "every component uses it", lambda: place.restart(PURPOSE)),
+        Step("switch", "it is to be used", lambda: context.change(PURPOSE, switch)),
+        Step("switched", "every component uses it", lambda: context.restart(PURPOSE)),
         Step("end", "the old login can enter no more", rotation.end),
         *([Step("unpool", "PgBouncer does not know the old one", rotation.unpool)] if pooler else []),
     ]

@@ -4,7 +4,7 @@ import base64
 import secrets
 
 from airflow_ops.console import out
-from airflow_ops.rotation.context import Content, Place
+from airflow_ops.rotation.context import Content, RotationContext
 from airflow_ops.rotation.sequence import Step
 
 PURPOSE = "fernet"
@@ -23,7 +23,7 @@ def add(present: Content) -> Content:
     return present | {KEY: f"{present[KEY]},{new}", NEXT: new}
 
 
-def lead(present: Content) -> Content:
+def put_first(present: Content) -> Content:
     """The new key first: encrypts."""
     rest = [key for key in present[KEY].split(",") if key != present[NEXT]]
     return present | {KEY: ",".join([present[NEXT], *rest])}
@@ -36,18 +36,18 @@ def drop(present: Content) -> Content:
     return {key: text for key, text in present.items() if key != NEXT} | {KEY: present[NEXT]}
 
 
-def steps(place: Place) -> list[Step]:
+def steps(context: RotationContext) -> list[Step]:
     """The steps. Whatever a pod writes, every other can read at every moment of them."""
 
     def encrypt_anew() -> None:
-        out.print(place.run_job(JOB).strip().splitlines()[-1], highlight=False)
+        out.print(context.run_job(JOB, "encrypting with the new key")[-1], highlight=False)
 
     return [
-        Step("add", "the new key behind the old one", lambda: place.change(PURPOSE, add)),
-        Step("added", "every component can read with it", lambda: place.restart(PURPOSE)),
-        Step("lead", "the new key before the old one", lambda: place.change(PURPOSE, lead)),
-        Step("led", "every component writes with it", lambda: place.restart(PURPOSE)),
+        Step("add", "the new key behind the old one", lambda: context.change(PURPOSE, add)),
+        Step("added", "every component can read with it", lambda: context.restart(PURPOSE)),
+        Step("lead", "the new key before the old one", lambda: context.change(PURPOSE, put_first)),
+        Step("led", "every component writes with it", lambda: context.restart(PURPOSE)),
         Step("encrypt", "everything is encrypted anew, and read with the new key alone", encrypt_anew),
-        Step("drop", "the old key goes", lambda: place.change(PURPOSE, drop)),
-        Step("dropped", "no component knows it", lambda: place.restart(PURPOSE)),
+        Step("drop", "the old key goes", lambda: context.change(PURPOSE, drop)),
+        Step("dropped", "no component knows it", lambda: context.restart(PURPOSE)),
     ]

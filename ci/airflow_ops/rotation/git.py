@@ -4,8 +4,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
 from airflow_ops.console import ProblemError, fail, out
-from airflow_ops.rotation.context import Content, Place
+from airflow_ops.rotation.context import Content, RotationContext
 from airflow_ops.rotation.sequence import Step
 
 PURPOSE = "gitOrigin"
@@ -36,9 +38,9 @@ def read_folder(folder: Path) -> Content:
         ProblemError: There is no such file, or one of another name.
     """
     found = {path.name: path.read_text() for path in sorted(folder.iterdir())} if folder.is_dir() else {}
-    strange = found.keys() - set(KEYS)
-    if strange or not found:
-        what = f"holds {', '.join(sorted(strange))}" if strange else "is no folder with a credential"
+    unknown = found.keys() - set(KEYS)
+    if unknown or not found:
+        what = f"holds {', '.join(sorted(unknown))}" if unknown else "is no folder with a credential"
         raise fail(f"--from {folder} {what}.", f"It has files named {', '.join(KEYS)}, those that change.", 2)
     return found
 
@@ -54,37 +56,39 @@ def swap(present: Content) -> Content:
     return {key: text for key, text in present.items() if not key.startswith(NEXT)} | new
 
 
-def _mirror_pods(place: Place) -> Iterator[str]:
+def _mirror_pods(context: RotationContext) -> Iterator[str]:
     selector = "app.kubernetes.io/name=airflow-git-mirror"
-    pods = place.cluster.core.list_namespaced_pod(place.cluster.namespace, label_selector=selector).items
+    pods = context.cluster.core.list_namespaced_pod(context.cluster.namespace, label_selector=selector).items
     yield from (pod.metadata.name for pod in pods)
 
 
-def _until(place: Place, what: str, script: str, *arguments: str) -> None:
+def _until(context: RotationContext, what: str, script: str, *arguments: str) -> None:
     """Run a script in each mirror pod until it succeeds."""
-    for pod in _mirror_pods(place):
-        end = time.monotonic() + ARRIVAL_SECONDS
-        while True:
-            try:
-                place.cluster.kubectl("exec", pod, "--container", "fetch", "--", "bash", "-c", script, *arguments)
-                break
-            except ProblemError as error:
-                if time.monotonic() > end:
-                    raise fail(
-                        f"{what} in pod {pod}: {error.message}",
-                        "The mirror serves what it has meanwhile. Put it right, and run the same command again.",
-                    ) from error
-            time.sleep(5)
+    for pod in _mirror_pods(context):
+        command = ("exec", pod, "--container", "fetch", "--", "bash", "-c", script, *arguments)
+        attempt = retry(
+            retry=retry_if_exception_type(ProblemError),
+            stop=stop_after_delay(ARRIVAL_SECONDS),
+            wait=wait_fixed(5),
+            reraise=True,
+        )(context.cluster.kubectl)
+        try:
+            attempt(*command)
+        except ProblemError as error:
+            raise fail(
+                f"{what} in pod {pod}: {error.message}",
+                "The mirror serves what it has meanwhile. Put it right, and run the same command again.",
+            ) from error
 
 
-def steps(place: Place, folder: Path | None) -> list[Step]:
+def steps(context: RotationContext, folder: Path | None) -> list[Step]:
     """The steps. The mirror goes on serving what it has at every moment of them.
 
     Args:
-        place: The environment.
+        context: The environment.
         folder: Where the new credential is; not needed to go on with a rotation that has read it.
     """
-    platform = place.values["platform"]
+    platform = context.values["platform"]
     if not platform["gitMirror"]["enabled"] or platform["gitOrigin"]["enabled"]:
         raise fail(
             "the mirror of this environment needs no credential: it has no origin outside the cluster.",
@@ -95,21 +99,21 @@ def steps(place: Place, folder: Path | None) -> list[Step]:
         if folder is None:
             raise fail("rotate git needs --from FOLDER with the new credential.", f"Its files: {', '.join(KEYS)}.", 2)
         new = read_folder(folder)
-        place.change(PURPOSE, lambda present: add(present, new))
+        context.change(PURPOSE, lambda present: add(present, new))
 
     def new_key() -> str:
-        return next(key.removeprefix(NEXT) for key in place.secret(PURPOSE) if key.startswith(NEXT))
+        return next(key.removeprefix(NEXT) for key in context.secret(PURPOSE) if key.startswith(NEXT))
 
     def enter() -> None:
-        _until(place, "the origin refuses the new credential", TRY, platform["gitMirror"]["origin"], new_key())
+        _until(context, "the origin refuses the new credential", TRY, platform["gitMirror"]["origin"], new_key())
 
     def fetched() -> None:
-        _until(place, "no fetch succeeds with the new credential", FETCHED, str(int(time.time())))
+        _until(context, "no fetch succeeds with the new credential", FETCHED, str(int(time.time())))
         out.print("  the old credential may be revoked where it was made", highlight=False)
 
     return [
         Step("add", "the new credential stands beside the old one", read),
         Step("enter", "the origin lets it in", enter),
-        Step("swap", "it is to be used", lambda: place.change(PURPOSE, swap)),
+        Step("swap", "it is to be used", lambda: context.change(PURPOSE, swap)),
         Step("fetched", "every mirror has fetched with it", fetched),
     ]

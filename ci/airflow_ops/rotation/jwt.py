@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from jwt.algorithms import OKPAlgorithm
 
 from airflow_ops.console import fail
-from airflow_ops.rotation.context import Content, Place
+from airflow_ops.rotation.context import Content, RotationContext
 from airflow_ops.rotation.sequence import Step
 
 PURPOSE = "jwt"
@@ -93,19 +93,19 @@ def token(private_key: str) -> str:
     )
 
 
-def steps(place: Place, wait: float) -> list[Step]:
+def steps(context: RotationContext, wait: float) -> list[Step]:
     """The steps. Whichever key signs at a moment, every API server trusts it.
 
     Args:
-        place: The environment.
+        context: The environment.
         wait: Seconds that the old key is trusted for at least after it has stopped signing.
     """
 
     def is_trusted(key: str) -> None:
-        with place.cluster.forward("airflow", 8080) as url:
+        with context.cluster.forward("airflow", 8080) as url:
             answer = httpx.get(
                 f"{url}/execution/variables/airflow-rotation",
-                headers={"Authorization": f"Bearer {token(place.secret(PURPOSE)[key])}"},
+                headers={"Authorization": f"Bearer {token(context.secret(PURPOSE)[key])}"},
                 timeout=60,
             )
         # There is no such variable, which only a token that is accepted gets to know.
@@ -116,16 +116,16 @@ def steps(place: Place, wait: float) -> list[Step]:
             )
 
     def lifetime() -> float:
-        return max(wait, *(float(text) for text in place.ask(PURPOSE, LIFETIMES))) + MARGIN_SECONDS
+        return max(wait, *(float(text) for text in context.ask(PURPOSE, LIFETIMES))) + MARGIN_SECONDS
 
     return [
-        Step("add", "the new key is made and to be trusted", lambda: place.change(PURPOSE, add)),
-        Step("added", "every API server trusts it", lambda: place.restart(PURPOSE)),
+        Step("add", "the new key is made and to be trusted", lambda: context.change(PURPOSE, add)),
+        Step("added", "every API server trusts it", lambda: context.restart(PURPOSE)),
         Step("probe", "a token of the new key is accepted", lambda: is_trusted(NEXT)),
-        Step("sign", "the new key is to sign", lambda: place.change(PURPOSE, sign)),
-        Step("signed", "everybody signs with it", lambda: place.restart(PURPOSE)),
+        Step("sign", "the new key is to sign", lambda: context.change(PURPOSE, sign)),
+        Step("signed", "everybody signs with it", lambda: context.restart(PURPOSE)),
         Step("expire", "the last token of the old key ends", lambda: None, lifetime),
-        Step("drop", "the old key is to be trusted no more", lambda: place.change(PURPOSE, drop)),
-        Step("dropped", "no API server trusts it", lambda: place.restart(PURPOSE)),
+        Step("drop", "the old key is to be trusted no more", lambda: context.change(PURPOSE, drop)),
+        Step("dropped", "no API server trusts it", lambda: context.restart(PURPOSE)),
         Step("accepted", "a token of the new key is accepted", lambda: is_trusted(KEY)),
     ]

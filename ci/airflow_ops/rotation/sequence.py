@@ -78,7 +78,7 @@ def run(kind: str, steps: list[Step], notebook: Notebook) -> None:
     if first:
         out.print(f"{kind}: goes on after {note.done}, {first} of {len(steps)} steps are done", highlight=False)
     else:
-        # Written before anything is changed: of two that begin at once, one ends here.
+        # Written before anything is changed: the write fails with 409 if another rotation started meanwhile.
         notebook.write(Note(begun=begun))
     for number, step in enumerate(steps[first:], first + 1):
         started = time.monotonic()

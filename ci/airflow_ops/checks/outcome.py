@@ -1,0 +1,16 @@
+"""What a check found."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Outcome:
+    """What one check found in one environment.
+
+    Attributes:
+        breaches: What is wrong, one line each.
+        skipped: What could not be checked, and why.
+    """
+
+    breaches: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)

@@ -1,0 +1,146 @@
+"""What an environment is: its overlays and contexts from k8s/environments.yaml, and the values that they lead to."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from airflow_ops.console import fail
+from airflow_ops.environments.values import Values, layers, merge, read_yaml
+from airflow_ops.paths import ROOT
+
+FILE = Path("k8s/environments.yaml")
+"""Below a checkout: the one place that says which overlays an environment is made of, and where it may be deployed."""
+
+
+class Entry(BaseModel):
+    """One environment in k8s/environments.yaml."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    contexts: list[str]
+    overlays: list[str]
+
+
+ENTRIES = TypeAdapter(dict[str, Entry])
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment of a checkout.
+
+    Attributes:
+        name: dev, staging, prod: a key of k8s/environments.yaml and a file in values/.
+        contexts: The kubectl contexts that it may be deployed to.
+        overlays: Files in values/overlays/, without suffix: its own, then those that were added for a trial.
+        root: The checkout that holds its values and the charts.
+    """
+
+    name: str
+    contexts: tuple[str, ...] = ()
+    overlays: tuple[str, ...] = ()
+    root: Path = field(default=ROOT, repr=False)
+
+    @classmethod
+    def load(cls, name: str, trial: Iterable[str] | None = (), root: Path = ROOT) -> Self:
+        """An environment as a checkout has it.
+
+        Args:
+            name: A key of k8s/environments.yaml.
+            trial: Further overlays, over those of the environment.
+            root: The checkout.
+
+        Raises:
+            ProblemError: The environment or an overlay does not exist, or k8s/environments.yaml cannot be read.
+        """
+        entries = read_entries(root)
+        if name not in entries:
+            raise fail(
+                f"environment {name!r} does not exist: it is not in {FILE}.",
+                f"Use one of {', '.join(entries)}, or add it there and write values/{name}.yaml.",
+                exit_code=2,
+            )
+        entry = entries[name]
+        overlays = tuple(dict.fromkeys([*entry.overlays, *(trial or ())]))
+        environment = cls(name, tuple(entry.contexts), overlays, root)
+        _check_files(environment)
+        return environment
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that all of it is in."""
+        return f"airflow-{self.name}"
+
+    @property
+    def value_files(self) -> list[Path]:
+        """Its values files in the order in which Helm takes them: base, the environment, each overlay."""
+        folder = self.root / "values"
+        overlays = [folder / "overlays" / f"{overlay}.yaml" for overlay in self.overlays]
+        return [folder / "base.yaml", folder / f"{self.name}.yaml", *overlays]
+
+    @cached_property
+    def values(self) -> Values:
+        """Its values as the charts see them: the layers merged, the defaults of charts/platform below.
+
+        Raises:
+            ProblemError: A file is not YAML, or not a map.
+        """
+        return merge(read_yaml(self.root / "charts/platform/values.yaml"), layers(self.value_files))
+
+    @property
+    def image(self) -> str:
+        """Repository and tag of its image."""
+        image = self.values["global"]["image"]
+        return f"{image['repository']}:{image['tag']}"
+
+    def secret(self, purpose: str) -> str:
+        """Name of the Secret for a purpose, a key of `global.secrets`."""
+        return str(self.values["global"]["secrets"][purpose])
+
+
+def environment_names(root: Path = ROOT) -> list[str]:
+    """Names of all environments, in the order of k8s/environments.yaml.
+
+    Raises:
+        ProblemError: See `read_entries`.
+    """
+    return list(read_entries(root))
+
+
+def read_entries(root: Path) -> dict[str, Entry]:
+    """What k8s/environments.yaml of a checkout says.
+
+    Raises:
+        ProblemError: It is missing, is not YAML, or has an unknown, missing or mistyped key; the key is named.
+    """
+    path = root / FILE
+    if not path.exists():
+        raise fail(f"{FILE} does not exist in {root}.", "Name a checkout or a ref that has it.", exit_code=2)
+    try:
+        return ENTRIES.validate_python(yaml.safe_load(path.read_text()) or {})
+    except yaml.YAMLError as error:
+        raise fail(f"{FILE} is not YAML: {' '.join(str(error).split())}.", "Correct that line.", 2) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "the file"
+        raise fail(
+            f"{FILE}: {key}: {first['msg']}.", "Each environment has two lists: contexts and overlays.", 2
+        ) from error
+
+
+def _check_files(environment: Environment) -> None:
+    own, *overlays = environment.value_files[1:]
+    if not own.exists():
+        raise fail(
+            f"environment {environment.name!r} is in {FILE}, but there is no values/{own.name}.",
+            "Write that file, or name a ref that has it.",
+            exit_code=2,
+        )
+    known = ", ".join(sorted(path.stem for path in (own.parent / "overlays").glob("*.yaml"))) or "none"
+    for path in overlays:
+        if not path.exists():
+            raise fail(f"overlay {path.stem!r} does not exist.", f"Known overlays: {known}.", exit_code=2)

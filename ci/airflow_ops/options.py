@@ -1,0 +1,20 @@
+"""Arguments and options that several verbs have, each declared once."""
+
+from typing import Annotated
+
+import typer
+
+EnvironmentName = Annotated[
+    str, typer.Argument(metavar="ENV", help="dev, staging or prod: a name in k8s/environments.yaml.")
+]
+TrialOverlays = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--overlay",
+        metavar="NAME",
+        help="One more file of values/overlays/, for a trial; may be given again. "
+        "Those that belong to ENV are in k8s/environments.yaml.",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")]
