@@ -1,16 +1,15 @@
 # Every target is one line that calls ci/; arguments go through ARGS: make status ARGS=--json
 SHELL := /bin/bash
-ENVIRONMENT := ci/environment
-OPS := $(ENVIRONMENT) && .venv/bin/airflow-ops
+MAKE_ENVIRONMENT := ci/environment
+OPS := $(MAKE_ENVIRONMENT) && .venv/bin/airflow-ops
+PYTEST := $(MAKE_ENVIRONMENT) && .venv/bin/pytest
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36mmake %-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36mmake %-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: environment
-environment: ## make the locked environment in .venv
-	@$(ENVIRONMENT)
+##@ On this machine
 
 .PHONY: up
 up: ## start Airflow on this machine and run the flights pipeline
@@ -24,29 +23,37 @@ down: ## stop the Airflow of this machine
 status: ## what runs here and what it has loaded
 	@$(OPS) status $(ARGS)
 
+##@ Tests
+
 .PHONY: test
 test: ## everything that needs no cluster
-	@$(ENVIRONMENT) && ci/test $(ARGS)
+	@$(MAKE_ENVIRONMENT) && ci/test $(ARGS)
 
 .PHONY: lint
 lint: ## ruff, mypy, yamllint, shellcheck
-	@$(ENVIRONMENT) && ci/lint
+	@$(MAKE_ENVIRONMENT) && ci/lint
+
+.PHONY: verify
+verify: ## are the files that are made from others up to date
+	@$(MAKE_ENVIRONMENT) && ci/generate --check
 
 .PHONY: secrets-scan
 secrets-scan: ## is there a secret in the files or in a rendered manifest: gitleaks
-	@$(ENVIRONMENT) && ci/secrets-scan
+	@$(MAKE_ENVIRONMENT) && ci/secrets-scan
 
-.PHONY: lock
-lock: ## resolve the requirements into locks anew
-	@$(ENVIRONMENT) && ci/lock
+.PHONY: alerts
+alerts: ## do the alerts fire where they should: promtool's checks and tests
+	@$(PYTEST) -p no:helm-charts tests/alerts $(ARGS)
 
 .PHONY: test-local
 test-local: ## start the platform on this machine, break it, and look at the rows (minutes)
-	@$(ENVIRONMENT) && .venv/bin/pytest -p no:helm-charts tests/local $(ARGS)
+	@$(PYTEST) -p no:helm-charts tests/local $(ARGS)
 
-.PHONY: deps
-deps: ## fetch the official chart, checked by its digest
-	@$(OPS) deps $(ARGS)
+.PHONY: e2e
+e2e: ## tests on the cluster of KUBECONFIG, where they deploy dev (half an hour)
+	@$(PYTEST) tests/e2e --cluster-type existing --kubeconfig "$${KUBECONFIG:-$$HOME/.kube/config}" $(ARGS)
+
+##@ Environments, without a cluster
 
 .PHONY: render
 render: ## write every manifest: make render ENV=dev OUT=out/dev
@@ -63,6 +70,8 @@ capacity: ## does what an environment asks for fit: make capacity ENV=prod
 .PHONY: diff
 diff: ## manifests against a ref or the cluster: make diff ENV=dev ARGS=--live
 	@$(OPS) diff $(ENV) $(ARGS)
+
+##@ Environments, on a cluster
 
 .PHONY: cluster-up
 cluster-up: ## make a cluster on this machine: make cluster-up CLUSTER=kind|lab
@@ -88,10 +97,20 @@ backup: ## dump the metadata database to object storage: make backup ENV=dev
 restore: ## bring the metadata database back from a backup: make restore ENV=dev
 	@$(OPS) restore $(ENV) $(ARGS)
 
-.PHONY: alerts
-alerts: ## do the alerts fire where they should: promtool's checks and tests
-	@$(ENVIRONMENT) && .venv/bin/pytest -p no:helm-charts tests/alerts $(ARGS)
+##@ This repository
 
-.PHONY: e2e
-e2e: ## tests on the cluster of KUBECONFIG, where ENV=dev is deployed
-	@$(ENVIRONMENT) && .venv/bin/pytest tests/e2e --cluster-type existing --kubeconfig "$${KUBECONFIG:-$$HOME/.kube/config}" $(ARGS)
+.PHONY: environment
+environment: ## make the locked Python environment in .venv
+	@$(MAKE_ENVIRONMENT)
+
+.PHONY: lock
+lock: ## resolve the requirements and write their locks
+	@$(MAKE_ENVIRONMENT) && ci/lock
+
+.PHONY: deps
+deps: ## fetch the official chart, checked by its digest
+	@$(OPS) deps $(ARGS)
+
+.PHONY: generate
+generate: ## write the files that are made from others: dashboards, READMEs of the charts
+	@$(MAKE_ENVIRONMENT) && ci/generate

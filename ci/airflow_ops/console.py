@@ -6,7 +6,9 @@ from contextlib import contextmanager
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from typer.core import TyperGroup
 
 out = Console(soft_wrap=not sys.stdout.isatty())
@@ -49,6 +51,50 @@ def command_group(name: str, text: str, cls: type[TyperGroup] = TyperGroup, comp
 def fail(message: str, fix: str, exit_code: int = 1) -> ProblemError:
     """Make the error to raise, from what is wrong and what to do about it."""
     return ProblemError(message, fix, exit_code)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 file, 2 files. The plural is made with an s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def table(*columns: str, whole: int = 1) -> Table:
+    """An empty table in the one style of this command.
+
+    Args:
+        *columns: Headings.
+        whole: How many of the first columns hold an id, a name or a schedule, which is not broken between words either.
+    """
+    made = Table(box=None, header_style="bold", pad_edge=False)
+    for number, column in enumerate(columns):
+        made.add_column(column, no_wrap=number < whole)
+    return made
+
+
+def show(filled: Table) -> None:
+    """Print a table so that no word of it is broken.
+
+    A pipe has no width, so the table is as wide as it needs. Where a terminal is too narrow for its longest words, each
+    row becomes a block of lines instead.
+    """
+    wide = out.options.update(max_width=10_000)
+    if not out.is_terminal:
+        out.width = max(out.width, Measurement.get(out, wide, filled).maximum)
+        out.print(filled)
+    elif Measurement.get(out, wide, filled).minimum <= out.width:
+        out.print(filled)
+    else:
+        _show_blocks(filled)
+
+
+def _show_blocks(filled: Table) -> None:
+    """One block a row: its first cell, and below it each heading with its cell."""
+    first, *others = filled.columns
+    for name, *cells in zip(first.cells, *(column.cells for column in others), strict=True):
+        out.print(name)
+        for column, cell in zip(others, cells, strict=True):
+            if cell:
+                out.print(f"  [bold]{column.header}[/]", cell, highlight=False)
 
 
 def print_problem(problem: ProblemError) -> None:

@@ -6,11 +6,11 @@ from decimal import Decimal
 from typing import Any
 
 import typer
-from rich.table import Table
 
 from airflow_ops.checks.assessment import Demand, Report, assess
 from airflow_ops.checks.scheduling import COMPUTE, Load, show
-from airflow_ops.console import out, progress
+from airflow_ops.console import counted, out, progress, table
+from airflow_ops.console import show as print_table
 from airflow_ops.dags.inspection import load_tasks
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import render_environment
@@ -47,17 +47,16 @@ def _amounts(load: Load, part: str) -> list[str]:
 
 
 def _print(report: Report) -> None:
-    loads = Table(
-        "", "pods", "cpu", "memory", "disk", "cpu limit", "memory limit", "disk limit", title=report.environment
-    )
+    loads = table(report.environment, "pods", "cpu", "memory", "disk", "cpu limit", "memory limit", "disk limit")
     rows: list[tuple[str, Load]] = [*report.components.items(), ("all components", report.fixed)]
     if report.quota:
         rows.append(("quota", report.quota))
     for name, load in rows:
         pods_shown = show("pods", load["pods"]) if "pods" in load else "-"
         loads.add_row(name, pods_shown, *_amounts(load, "requests"), *_amounts(load, "limits"))
-    out.print(loads)
-    sizes = Table("size", "tasks", "cpu", "memory", "disk", "memory limit", "fit in quota", "nodes")
+    print_table(loads)
+    out.print()
+    sizes = table("size", "tasks", "cpu", "memory", "disk", "memory limit", "fit in quota", "nodes")
     for size in report.sizes:
         sizes.add_row(
             size.name + (" (default)" if size.name == report.default_size else ""),
@@ -67,10 +66,12 @@ def _print(report: Report) -> None:
             "-" if size.fits is None else str(size.fits),
             "not known" if size.nodes is None else ", ".join(size.nodes) or "[bold red]none[/]",
         )
-    out.print(sizes)
+    print_table(sizes)
+    out.print()
     slots = ", ".join(f"{name} {'unlimited' if count < 0 else count}" for name, count in report.pools.items())
     out.print(
-        f"at once: {report.concurrency} workers (parallelism {report.parallelism} x {report.schedulers} schedulers); "
+        f"at once: {counted(report.concurrency, 'worker')} "
+        f"(parallelism {report.parallelism} x {counted(report.schedulers, 'scheduler')}); "
         f"pools: {slots}",
         highlight=False,
     )

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from airflow_ops.checks import kubernetes_schemas, rendering, values_files
 from airflow_ops.checks.outcome import Outcome
-from airflow_ops.console import ProblemError, out, progress
+from airflow_ops.console import ProblemError, out, progress, show, table
 from airflow_ops.environments import official_chart
 from airflow_ops.environments.environment import Environment, environment_names
 from airflow_ops.manifests.objects import KUBERNETES_VERSIONS, PARALLEL, Manifest, parse, releases, template
@@ -135,10 +134,10 @@ def _cell(outcome: Outcome | None) -> str:
 
 
 def _show(outcomes: Outcomes, chosen: list[str]) -> None:
-    table = Table("check", *chosen)
+    rows = table("check", *chosen)
     for check in CHECKS:
-        table.add_row(check, *(_cell(outcomes.get(check, environment)) for environment in chosen))
-    out.print(table)
+        rows.add_row(check, *(_cell(outcomes.get(check, environment)) for environment in chosen))
+    show(rows)
     breaches: dict[tuple[str, str], list[str]] = {}
     skipped: dict[str, None] = {}
     for check in CHECKS:

@@ -14,9 +14,8 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.table import Table
 
-from airflow_ops.console import command_group, fail, out, progress
+from airflow_ops.console import command_group, counted, fail, out, progress, show, table
 from airflow_ops.options import AsJson
 from airflow_ops.paths import DAGS
 
@@ -111,14 +110,12 @@ def _tenant_bundle(folder: Path, tenants: int) -> Path:
 
 
 def _show(found: Parse) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("DAG file", "seconds"):
-        table.add_column(column)
+    rows = table("DAG file", "seconds")
     for name, seconds in list(found.files.items())[:25]:
-        table.add_row(name, f"{seconds:.3f}")
-    out.print(table)
+        rows.add_row(name, f"{seconds:.3f}")
+    show(rows)
     out.print(
-        f"{len(found.files)} files in {found.seconds:.2f} s, {PROCESSES} at once; "
+        f"{counted(len(found.files), 'file')} in {found.seconds:.2f} s, {PROCESSES} at once; "
         f"{found.cpu_seconds:.2f} CPU seconds of {found.budget:g}",
         highlight=False,
     )

@@ -5,14 +5,12 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from airflow_ops.console import command_group, out
+from airflow_ops.console import command_group, counted, out, show, table
 from airflow_ops.options import AsJson, TrialOverlays
 
 app = command_group("dags", "Make, look at, check and run DAGs: new, lint, test, run-all, then push.")
 
-PIPE_WIDTH = 240
 Environment = Annotated[
     str | None, typer.Option("--env", metavar="ENV", help="An environment on a cluster; else the Airflow of `make up`.")
 ]
@@ -41,7 +39,7 @@ def new(
 
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
-    """List the DAGs of this checkout: domain, schedule, owner, worker sizes, pools. Needs no running Airflow.
+    """List the DAGs of this checkout: schedule, owner, worker sizes, pools. Needs no running Airflow.
 
     Example: airflow-ops dags list --json
     """
@@ -52,11 +50,12 @@ def list_(as_json: AsJson = False) -> None:
         typer.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
         return
     _print_table(
-        ("DAG", "domain", "schedule", "owner", "tasks", "sizes", "pools"),
+        ("DAG", "schedule", "owner", "tasks", "sizes", "pools"),
         [
-            (e.dag_id, e.domain, e.schedule, ", ".join(e.owners), str(e.tasks), ", ".join(e.sizes), ", ".join(e.pools))
+            (e.dag_id, e.schedule, ", ".join(e.owners), str(e.tasks), ", ".join(e.sizes), ", ".join(e.pools))
             for e in entries
         ],
+        whole=2,
     )
 
 
@@ -77,7 +76,8 @@ def lint(
     else:
         for violation in found.violations:
             out.print(where(violation), highlight=False, markup=False)
-        out.print(f"{len(found.costs)} files, {len(found.violations)} violations", highlight=False)
+        files, violations = counted(len(found.costs), "file"), counted(len(found.violations), "violation")
+        out.print(f"{files}, {violations}", highlight=False)
     if found.violations:
         raise typer.Exit(1)
 
@@ -182,18 +182,15 @@ def run_all(
             ],
         )
         bad = sum(bool(o.faults) for o in outcomes)
-        out.print(f"{len(outcomes)} runs, {bad} not as designed", highlight=False)
+        out.print(f"{counted(len(outcomes), 'run')}, {bad} not as designed", highlight=False)
     if any(o.faults for o in outcomes):
         raise typer.Exit(1)
 
 
-def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]], whole: int = 1) -> None:
     if not rows:
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    filled = table(*columns, whole=whole)
     for row in rows:
-        table.add_row(*row)
-    # A pipe has no width of its own: nothing is folded there.
-    out.print(table, width=None if out.is_terminal else PIPE_WIDTH)
+        filled.add_row(*row)
+    show(filled)

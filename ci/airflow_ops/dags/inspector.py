@@ -12,9 +12,8 @@ from typing import Any
 
 from airflow_client.client import ApiClient, DAGApi, DagRunApi, ImportErrorApi, TaskInstanceApi
 from airflow_client.client.exceptions import NotFoundException
-from rich.table import Table
 
-from airflow_ops.console import fail, out, progress
+from airflow_ops.console import fail, out, progress, show, table
 
 PAGE = 100
 """Most of a page: the API's own limit (`[api] maximum_page_limit`) is 100."""
@@ -68,13 +67,11 @@ class DagReport:
         """Print it."""
         states = ", ".join(f"{number} {state}" for state, number in self.states.items()) or "no task instance"
         out.print(f"{self.dag_id}{' (paused)' if self.paused else ''}: {states} in {self.hours} h", highlight=False)
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for column in ("task", "runs", "p50 s", "p95 s", "max s"):
-            table.add_column(column)
+        rows = table("task", "runs", "p50 s", "p95 s", "max s")
         for item in self.durations:
-            table.add_row(item.task, str(item.count), f"{item.p50:.1f}", f"{item.p95:.1f}", f"{item.longest:.1f}")
+            rows.add_row(item.task, str(item.count), f"{item.p50:.1f}", f"{item.p95:.1f}", f"{item.longest:.1f}")
         if self.durations:
-            out.print(table)
+            show(rows)
         for title, lines in (("failed", self.failures), ("run", self.last_runs), ("import error", self.import_errors)):
             for line in lines:
                 out.print(f"{title}  {line}", highlight=False, markup=False)

@@ -3,17 +3,34 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Literal
 
-import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from airflow_ops.console import fail
+from airflow_ops.environments.configuration import read_checked
 from airflow_ops.paths import DAGS
 
 FILE = DAGS / "config/trials.yaml"
 ENDS = ("success", "failed")
 TODAY = "today"
 """Partition of a DAG about what Airflow itself did: on a new Airflow no other day has anything in it."""
+
+
+class Entry(BaseModel):
+    """One trial in the file; what each key means stands at its head."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = "runs"
+    partition: str | None = None
+    conf: dict[str, Any] | None = None
+    end: Literal["success", "failed"] = "success"
+    tasks: dict[str, str] = {}
+    after: list[str] = []
+
+
+ENTRIES = TypeAdapter(dict[str, list[Entry]])
 
 
 @dataclass(frozen=True)
@@ -64,25 +81,20 @@ def load_trials(wanted: Sequence[str]) -> list[Trial]:
     Raises:
         ProblemError: A DAG does not exist, or the file has an unknown key or value; it is named.
     """
-    known, written = dag_ids(), yaml.safe_load(FILE.read_text()) or {}
+    known, written = dag_ids(), read_checked(FILE, FILE.name, ENTRIES, "See the head of that file.")
     for dag_id in (*wanted, *written):
         if dag_id not in known:
             where = "" if dag_id in wanted else f"{FILE.name}: "
             raise fail(f"{where}there is no DAG {dag_id}.", "`airflow-ops dags list` names all.")
-    trials = {dag_id: list(_trials(dag_id, written.get(dag_id, [{}]), known)) for dag_id in known}
+    trials = {dag_id: list(_trials(dag_id, written.get(dag_id, [Entry()]), known)) for dag_id in known}
     return [trial for dag_id in _ordered(trials, list(wanted) or known) for trial in trials[dag_id]]
 
 
-def _trials(dag_id: str, entries: list[dict[str, Any]], known: list[str]) -> Iterator[Trial]:
+def _trials(dag_id: str, entries: list[Entry], known: list[str]) -> Iterator[Trial]:
     for entry in entries:
-        unknown = sorted(set(entry) - set(Trial.__dataclass_fields__) | set(entry) & {"dag_id"})
-        if unknown:
-            raise fail(f"{FILE.name}: {dag_id}: unknown key {unknown[0]!r}.", "See the head of that file.")
-        trial = Trial(dag_id, **{**entry, "after": tuple(entry.get("after", ()))})
+        trial = Trial(dag_id, **{**entry.model_dump(), "after": tuple(entry.after)})
         if trial.partition == TODAY:
             trial = replace(trial, partition=datetime.now(UTC).date().isoformat())
-        if trial.end not in ENDS:
-            raise fail(f"{FILE.name}: {dag_id}: end is {trial.end!r}.", f"A run ends in {' or '.join(ENDS)}.")
         if missing := sorted(set(trial.after) - set(known)):
             raise fail(f"{FILE.name}: {dag_id}: after: there is no DAG {missing[0]}.", "Name one that there is.")
         yield trial

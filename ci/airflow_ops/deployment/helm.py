@@ -13,7 +13,7 @@ from rich.table import Table
 from airflow_ops import programs
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.cluster.pod_diagnosis import is_well, pod_evidence, pod_state
-from airflow_ops.console import err, fail
+from airflow_ops.console import err, fail, table
 from airflow_ops.manifests.objects import Release
 
 PODS = {"platform": "app.kubernetes.io/instance={name}", "airflow": "release={name}"}
@@ -78,13 +78,11 @@ def _state(pod: Any) -> str:
 
 
 def _table(release: Release, states: dict[str, str]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(release.name)
-    table.add_column("")
+    rows = table(release.name, "")
     for name, state in sorted(states.items()):
         colour = "green" if state in ("ready", "Succeeded") else "yellow"
-        table.add_row(name, f"[{colour}]{state}[/]")
-    return table
+        rows.add_row(name, f"[{colour}]{state}[/]")
+    return rows
 
 
 def _failure(cluster: Cluster, release: Release, said: str) -> Exception:

@@ -12,7 +12,7 @@ from airflow_ops import programs
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.cluster.pod_diagnosis import pod_evidence
 from airflow_ops.cluster.secrets import named_secrets
-from airflow_ops.console import fail, out
+from airflow_ops.console import counted, fail, out
 from airflow_ops.environments import official_chart
 from airflow_ops.environments.environment import Environment
 from airflow_ops.environments.values import Values
@@ -66,7 +66,7 @@ def check(cluster: Cluster) -> None:
     official_chart.ensure()
     _passed("the official chart is here and its digest is right")
     manifests = render_environment(environment)
-    _passed(f"{len(manifests)} manifests render")
+    _passed(f"{counted(len(manifests), 'manifest')} can be rendered")
     check_kinds(cluster, manifests)
     _passed("the cluster knows every kind")
     check_namespace(cluster)

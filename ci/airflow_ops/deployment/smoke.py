@@ -20,7 +20,7 @@ from rich.table import Table
 from airflow_ops.cluster import airflow_api
 from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.cluster.pod_diagnosis import is_well, pod_evidence
-from airflow_ops.console import err, fail, out
+from airflow_ops.console import counted, err, fail, out, table
 from airflow_ops.environments.environment import Environment
 from airflow_ops.options import EnvironmentName, TrialOverlays
 from airflow_ops.paths import DAGS
@@ -129,13 +129,11 @@ def run_canary(cluster: Cluster, client: ApiClient) -> CanaryRun:
 
 
 def _table(run: CanaryRun) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in (CANARY, "state", "try"):
-        table.add_column(column)
+    rows = table(CANARY, "state", "try")
     for task in run.tasks():
         name = task.task_id if task.map_index < 0 else f"{task.task_id}[{task.map_index}]"
-        table.add_row(name, task.state.value if task.state else "-", str(task.try_number))
-    return table
+        rows.add_row(name, task.state.value if task.state else "-", str(task.try_number))
+    return rows
 
 
 def _failure(cluster: Cluster, run: CanaryRun, state: str) -> Exception:
@@ -181,8 +179,8 @@ def check(cluster: Cluster) -> None:
         )
     seconds = time.monotonic() - started
     out.print(
-        f"smoke of {cluster.environment.name}: {len(tasks)} tasks of {CANARY} succeeded in {seconds:.0f} s, "
-        f"{len(run.pods)} worker pods, each from a template of pod_templates/"
+        f"smoke of {cluster.environment.name}: {counted(len(tasks), 'task')} of {CANARY} succeeded in {seconds:.0f} s, "
+        f"{counted(len(run.pods), 'worker pod')}, each from a template of pod_templates/"
     )
 
 

@@ -6,10 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from airflow_ops.console import fail
+from airflow_ops.environments.configuration import read_checked
 from airflow_ops.environments.values import Values, layers, merge, read_yaml
 from airflow_ops.paths import ROOT
 
@@ -120,16 +120,7 @@ def read_entries(root: Path) -> dict[str, Entry]:
     path = root / FILE
     if not path.exists():
         raise fail(f"{FILE} does not exist in {root}.", "Name a checkout or a ref that has it.", exit_code=2)
-    try:
-        return ENTRIES.validate_python(yaml.safe_load(path.read_text()) or {})
-    except yaml.YAMLError as error:
-        raise fail(f"{FILE} is not YAML: {' '.join(str(error).split())}.", "Correct that line.", 2) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "the file"
-        raise fail(
-            f"{FILE}: {key}: {first['msg']}.", "Each environment has two lists: contexts and overlays.", 2
-        ) from error
+    return read_checked(path, FILE, ENTRIES, "Each environment has two lists: contexts and overlays.")
 
 
 def _check_files(environment: Environment) -> None:

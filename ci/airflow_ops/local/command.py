@@ -9,10 +9,9 @@ from typing import Annotated, Any
 import typer
 from airflow_client.client import ApiClient, DAGApi, DagStatsApi, ImportErrorApi
 from rich.progress import Progress
-from rich.table import Table
 
 from airflow_ops.cluster import airflow_api
-from airflow_ops.console import fail, out, progress
+from airflow_ops.console import fail, out, progress, show, table
 from airflow_ops.local import objects, pipeline
 from airflow_ops.local.processes import COMPONENTS, LocalProcesses, run_airflow
 from airflow_ops.local.settings import USER, LocalSettings, local_settings, metadata_database, write_settings
@@ -189,12 +188,12 @@ def _print_summary(report: dict[str, Any], settings: LocalSettings) -> None:
         ("DAG", {d: ", ".join(f"{n} {s}" for s, n in runs.items()) or "-" for d, runs in report["dag_runs"].items()}),
         ("warehouse table", {name: f"{count:,} rows" for name, count in report["warehouse"].items()}),
     ):
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        table.add_column(title, min_width=24)
-        table.add_column("")
+        filled = table(title, "")
+        filled.columns[0].min_width = 24
         for name, text in rows.items():
-            table.add_row(name, text)
-        out.print(table, "")
+            filled.add_row(name, text)
+        show(filled)
+        out.print()
     reports = sorted((STATE / "object-storage/reports").glob("*/*/index.html"))
     for path in reports:
         out.print(f"report  {path}", soft_wrap=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from airflow_ops.console import fail, out
+from airflow_ops.console import counted, fail, out
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import Colour, Manifest, render_environment
 from airflow_ops.options import EnvironmentName, TrialOverlays
@@ -84,4 +84,4 @@ def render(
         f"{sum(m.release == release for m in manifests)} of {release}"
         for release in dict.fromkeys(m.release for m in manifests)
     )
-    out.print(f"{len(manifests)} manifests of {name} in {folder}: {counts}")
+    out.print(f"{counted(len(manifests), 'manifest')} of {name} in {folder}: {counts}")

@@ -11,7 +11,7 @@ import yaml
 from rich.table import Table
 
 from airflow_ops.cluster.connection import connect
-from airflow_ops.console import ProblemError, command_group, fail, out, progress
+from airflow_ops.console import ProblemError, command_group, counted, fail, out, progress, show, table
 from airflow_ops.environments.environment import Environment
 from airflow_ops.monitoring import prometheus
 from airflow_ops.monitoring.alert_routing import routing
@@ -74,15 +74,12 @@ def load_alerts() -> list[Alert]:
 
 
 def _table(found: list[Alert]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("alert", min_width=max(len(alert.name) for alert in found))
-    for heading in ("severity", "component", "for", "threshold", "summary"):
-        table.add_column(heading)
+    made = table("alert", "severity", "component", "for", "threshold", "summary")
     for alert in found:
         colour = "red" if alert.severity == "page" else "default"
         severity = f"[{colour}]{alert.severity}[/]"
-        table.add_row(alert.name, severity, alert.component, alert.wait, alert.threshold or "", alert.summary)
-    return table
+        made.add_row(alert.name, severity, alert.component, alert.wait, alert.threshold or "", alert.summary)
+    return made
 
 
 def _find(name: str) -> Alert:
@@ -112,7 +109,7 @@ def list_alerts(as_json: AsJson = False) -> None:
     if as_json:
         out.print_json(json.dumps([asdict(alert) for alert in found]))
     else:
-        out.print(_table(found))
+        show(_table(found))
 
 
 @app.command("explain")
@@ -160,8 +157,8 @@ def _print(found: list[LiveRule]) -> None:
         for rule in found:
             if rule.state == state:
                 out.print(f"[{colour}]{state}[/] {rule.name}", highlight=False)
-    if strange := sorted({rule.name for rule in found if not rule.loaded}):
-        out.print(f"[red]not loaded[/] {', '.join(strange)}", highlight=False)
+    if missing := sorted({rule.name for rule in found if not rule.loaded}):
+        out.print(f"[red]not loaded[/] {', '.join(missing)}", highlight=False)
     counts = {
         "do not evaluate": sum(bool(rule.error) for rule in found),
         "blind": sum(bool(rule.blind) for rule in found),
@@ -170,8 +167,8 @@ def _print(found: list[LiveRule]) -> None:
         "firing": sum(rule.state == "firing" for rule in found),
         "pending": sum(rule.state == "pending" for rule in found),
     }
-    told = ", ".join(f"{number} {what}" for what, number in counts.items())
-    out.print(f"{len(found)} rules: {told}", highlight=False)
+    summary = ", ".join(f"{number} {what}" for what, number in counts.items())
+    out.print(f"{counted(len(found), 'rule')}: {summary}", highlight=False)
 
 
 @app.command("test")

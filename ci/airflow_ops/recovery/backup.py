@@ -3,11 +3,10 @@
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from airflow_ops.cluster import jobs
 from airflow_ops.cluster.connection import Cluster, connect
-from airflow_ops.console import out
+from airflow_ops.console import counted, out, show, table
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import Object
 from airflow_ops.options import AsJson, EnvironmentName, TrialOverlays
@@ -82,10 +81,13 @@ def megabytes(size: int) -> str:
 
 
 def _show(backups: list[dict[str, Any]]) -> None:
-    table = Table("backup", "begun (UTC)", "size")
+    rows = table("backup", "begun (UTC)", "size")
     for backup in backups:
-        table.add_row(backup["name"], backup["started"].removesuffix("+00:00"), megabytes(backup["bytes"]))
-    out.print(table if backups else "there is no backup")
+        rows.add_row(backup["name"], backup["started"].removesuffix("+00:00"), megabytes(backup["bytes"]))
+    if backups:
+        show(rows)
+    else:
+        out.print("there is no backup")
 
 
 def backup(
@@ -111,7 +113,7 @@ def backup(
         return
     out.print(
         f"[green]ok[/] {made['name']} ({megabytes(made['bytes'])}) is in {made['uri']}: "
-        f"{made['kept']} backups, {len(made['deleted'])} old ones deleted",
+        f"{counted(made['kept'], 'backup')}, {len(made['deleted'])} old deleted",
         highlight=False,
         soft_wrap=True,
     )
