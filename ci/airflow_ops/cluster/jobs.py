@@ -7,7 +7,6 @@ from typing import Any
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.cluster.pod_diagnosis import is_well, pod_evidence
 from airflow_ops.console import err, fail
-from airflow_ops.manifests.objects import Object
 from airflow_ops.waiting import wait_until
 
 RESULT, PROBLEM = "result: ", "problem: "
@@ -16,7 +15,7 @@ START_SECONDS = 60
 """Over a Job's own deadline, which ends it: for a pod that cannot start."""
 
 
-def cron_job(cluster: Cluster, name: str, fix: str) -> Object:
+def cron_job(cluster: Cluster, name: str, fix: str) -> dict[str, Any]:
     """A CronJob of the environment: its image, account and credentials are as they were deployed.
 
     Args:
@@ -30,11 +29,11 @@ def cron_job(cluster: Cluster, name: str, fix: str) -> Object:
     text = cluster.kubectl("get", "cronjob", name, "--ignore-not-found", "--output", "json")
     if not text:
         raise fail(f"namespace {cluster.namespace} has no CronJob {name}.", fix)
-    found: Object = json.loads(text)
+    found: dict[str, Any] = json.loads(text)
     return found
 
 
-def job(name: str, template: Object, containers: list[Object], seconds: int) -> Object:
+def job(name: str, template: dict[str, Any], containers: list[dict[str, Any]], seconds: int) -> dict[str, Any]:
     """A Job made from a CronJob's template, with other containers.
 
     Args:
@@ -59,7 +58,7 @@ def job(name: str, template: Object, containers: list[Object], seconds: int) -> 
     }
 
 
-def from_cron_job(found: Object, seconds: int) -> Object:
+def from_cron_job(found: dict[str, Any], seconds: int) -> dict[str, Any]:
     """The Job that a CronJob makes, now.
 
     Args:
@@ -80,7 +79,7 @@ def _stamped(name: str) -> str:
     return f"{name}-{datetime.now(UTC):%Y%m%d%H%M%S}"
 
 
-def run(cluster: Cluster, wanted: Object, what: str) -> list[str]:
+def run(cluster: Cluster, wanted: dict[str, Any], what: str) -> list[str]:
     """Create a Job and wait for its end.
 
     Args:
@@ -106,7 +105,7 @@ def run(cluster: Cluster, wanted: Object, what: str) -> list[str]:
     return cluster.log(done.metadata.name, container=done.spec.containers[0].name).splitlines()
 
 
-def run_for_result(cluster: Cluster, wanted: Object, what: str) -> Any:
+def run_for_result(cluster: Cluster, wanted: dict[str, Any], what: str) -> Any:
     """The same as `run`, for a Job whose last container ends with a line that begins with `RESULT`.
 
     Returns:
