@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
-from asgiref.sync import sync_to_async
 
 
 class _Polling(BaseTrigger):
@@ -28,8 +27,9 @@ class _Polling(BaseTrigger):
         """Fire once with `{"found": ...}`, or with `{"error": ..., "refused": ...}`."""
         while True:
             try:
-                # A thread, as the provider's SQL trigger does it: hooks and file systems block.
-                found = await sync_to_async(self.probe)()
+                # Hooks and file systems block, so each probe gets a thread: asgiref's sync_to_async would put those of
+                # all triggers into one thread, where a slow one delays every waiting task.
+                found = await asyncio.to_thread(self.probe)
             except Exception as error:
                 self.log.exception("Waiting ends with an error")
                 refused = isinstance(error, PermissionError)

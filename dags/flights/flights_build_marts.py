@@ -5,10 +5,10 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import dag
 
-from shared import flights_marts as marts
-from shared.defaults import default_args
-from shared.notifications import notify_run_failure
-from shared.task_groups import QualityRule, etl_group, share_without
+from flights.library import marts
+from shared.authoring.defaults import default_args
+from shared.authoring.notifications import notify_run_failure
+from shared.patterns.task_groups import QualityRule, etl_group, share_without
 
 
 @dag(

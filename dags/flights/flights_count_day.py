@@ -5,9 +5,9 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
-from shared.defaults import default_args
-from shared.notifications import notify_run_failure
-from shared.resources import resources
+from shared.authoring.defaults import default_args
+from shared.authoring.notifications import notify_run_failure
+from shared.authoring.resources import resources
 
 SIZES = {"small": "small", "medium": "default", "large": "large"}
 """Worker size by volume."""
@@ -43,9 +43,9 @@ def flights_count_day() -> None:
     def choose_size() -> str:
         from airflow.sdk.exceptions import AirflowFailException
 
-        from shared.branches import by_volume
-        from shared.partitions import day_of
-        from shared.warehouse import query, warehouse_hook
+        from shared.authoring.partitions import day_of
+        from shared.loading.warehouse import query, warehouse_hook
+        from shared.patterns.branches import by_volume
 
         day = day_of(get_current_context()).isoformat()
         sql = "SELECT rows_loaded FROM load_ledger WHERE table_name = 'flights' AND partition_key = ?"
@@ -56,8 +56,8 @@ def flights_count_day() -> None:
 
     @task.branch
     def choose_detail() -> str | None:
-        from shared.branches import by_health, by_time
-        from shared.flights_tables import LOCAL_TIMEZONE
+        from flights.library.tables import LOCAL_TIMEZONE
+        from shared.patterns.branches import by_health, by_time
 
         busy = by_time(get_current_context()["dag_run"].run_after, LOCAL_TIMEZONE) == "business"
         well = by_health("airflow_api", "/api/v2/monitor/health") == "healthy"
@@ -65,8 +65,8 @@ def flights_count_day() -> None:
 
     @task
     def count(column: str) -> dict[str, int]:
-        from shared.partitions import day_of
-        from shared.warehouse import query, warehouse_hook
+        from shared.authoring.partitions import day_of
+        from shared.loading.warehouse import query, warehouse_hook
 
         day = day_of(get_current_context()).isoformat()
         sql = f"SELECT {column} AS name, COUNT(*) AS n FROM flights WHERE local_date = ? GROUP BY {column}"  # noqa: S608

@@ -6,11 +6,11 @@ from typing import Any
 import pendulum
 from airflow.sdk import Asset, CronPartitionTimetable, dag, get_current_context, task
 
-from shared.defaults import default_args
-from shared.flights_tables import LOCAL_TIMEZONE
-from shared.notifications import notify_run_failure
-from shared.partitions import DAY
-from shared.resources import resources
+from flights.library.tables import LOCAL_TIMEZONE
+from shared.authoring.defaults import default_args
+from shared.authoring.notifications import notify_run_failure
+from shared.authoring.partitions import DAY
+from shared.authoring.resources import resources
 
 
 @dag(
@@ -37,8 +37,8 @@ from shared.resources import resources
 | `remove_staging` | deletes the run's folder, after success and after failure | nothing left to do |
 
 **Bad rows** are kept in `rejected/<table>/<day>/<run>.jsonl` and counted in `load_ledger`. If their share is above
-`flights.max_rejected_share` (`dags/config/<environment>.yaml`), or a column is missing, or rows got lost, the day is
-not loaded and `check_quality` fails without retries. All checks are in `quality_results`.
+`max_rejected_share` (`dags/flights/config/settings/<environment>.yaml`), or a column is missing, or rows got lost, the
+day is not loaded and `check_quality` fails without retries. All checks are in `quality_results`.
 
 **Backfill:** as ever, from first to last day. A day can be run again, or twice at once: the same rows result.
 A cancelled flight is a row without `dep_time`.
@@ -51,10 +51,10 @@ def flights_ingest_daily() -> None:
 
     @task
     def extract_day() -> dict[str, Any]:
-        from shared.flights_ingest import stage_day
-        from shared.flights_source import source_folder
-        from shared.partitions import day_of
-        from shared.staging import remove, run_folder
+        from flights.library.ingest import stage_day
+        from flights.library.source import source_folder
+        from shared.authoring.partitions import day_of
+        from shared.loading.staging import remove, run_folder
 
         context = get_current_context()
         folder = run_folder(context["dag"].dag_id, context["run_id"])
@@ -66,29 +66,29 @@ def flights_ingest_daily() -> None:
 
     @task
     def check_quality(staged: dict[str, Any]) -> dict[str, Any]:
-        from shared.environment import environment
-        from shared.flights_ingest import check_day
-        from shared.partitions import day_of
-        from shared.staging import run_folder
-        from shared.warehouse import warehouse_hook
+        from flights.library.ingest import check_day
+        from flights.library.settings import flights_settings
+        from shared.authoring.partitions import day_of
+        from shared.loading.staging import run_folder
+        from shared.loading.warehouse import warehouse_hook
 
         context = get_current_context()
         folder = run_folder(context["dag"].dag_id, context["run_id"])
-        share = environment().flights.max_rejected_share
+        share = flights_settings().max_rejected_share
         return check_day(warehouse_hook(), staged, folder, day_of(context), context["run_id"], share)
 
     @task(pool="warehouse", outlets=[Asset("flights_daily")])
     def load_day(checked: dict[str, Any]) -> dict[str, int]:
-        from shared import flights_ingest
-        from shared.partitions import day_of
-        from shared.warehouse import warehouse_hook
+        from flights.library import ingest
+        from shared.authoring.partitions import day_of
+        from shared.loading.warehouse import warehouse_hook
 
         context = get_current_context()
-        return flights_ingest.load_day(warehouse_hook(), checked, day_of(context), context["run_id"])
+        return ingest.load_day(warehouse_hook(), checked, day_of(context), context["run_id"])
 
     @task(executor_config=resources("small"))
     def remove_staging() -> None:
-        from shared.staging import remove, run_folder
+        from shared.loading.staging import remove, run_folder
 
         context = get_current_context()
         remove(run_folder(context["dag"].dag_id, context["run_id"]))

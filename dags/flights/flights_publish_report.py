@@ -6,10 +6,10 @@ from typing import Any
 import pendulum
 from airflow.sdk import dag, get_current_context, task
 
-from shared.defaults import default_args
-from shared.notifications import notify_run_failure
-from shared.resources import resources
-from shared.waiting import ObjectSensor
+from shared.authoring.defaults import default_args
+from shared.authoring.notifications import notify_run_failure
+from shared.authoring.resources import resources
+from shared.patterns.waiting import ObjectSensor
 
 
 @dag(
@@ -37,7 +37,7 @@ def flights_publish_report() -> None:
 
     @task
     def choose_month() -> str:
-        from shared.partitions import MONTH, month_of
+        from shared.authoring.partitions import MONTH, month_of
 
         return month_of(get_current_context()).strftime(MONTH)
 
@@ -45,7 +45,7 @@ def flights_publish_report() -> None:
     def publish(month: str, report: dict[str, Any]) -> str:
         from airflow.sdk import ObjectStoragePath
 
-        from shared.staging import storage, write_text
+        from shared.loading.staging import storage, write_text
 
         path = storage("published", "flights", f"{month}.html")
         write_text(ObjectStoragePath(report["uri"]).read_text(), path)

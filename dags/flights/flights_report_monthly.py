@@ -16,10 +16,10 @@ from airflow.sdk import (
     task,
 )
 
-from shared.defaults import default_args
-from shared.notifications import notify_run_failure, notify_success
-from shared.partitions import DAY
-from shared.resources import resources
+from shared.authoring.defaults import default_args
+from shared.authoring.notifications import notify_run_failure, notify_success
+from shared.authoring.partitions import DAY
+from shared.authoring.resources import resources
 
 
 @dag(
@@ -60,45 +60,45 @@ def flights_report_monthly() -> None:
 
     @task
     def list_carriers() -> list[dict[str, Any]]:
-        from shared.flights_report import carriers_of
-        from shared.partitions import month_of
-        from shared.warehouse import warehouse_hook
+        from flights.library.report import carriers_of
+        from shared.authoring.partitions import month_of
+        from shared.loading.warehouse import warehouse_hook
 
         return carriers_of(warehouse_hook(), month_of(get_current_context()))
 
     @task(pool="reports", max_active_tis_per_dagrun=4, map_index_template="{{ carrier }}")
     def summarise_carrier(carrier: dict[str, Any]) -> dict[str, Any]:
-        from shared import flights_report
-        from shared.partitions import month_of
-        from shared.warehouse import warehouse_hook
+        from flights.library import report
+        from shared.authoring.partitions import month_of
+        from shared.loading.warehouse import warehouse_hook
 
         context = get_current_context()
         context["carrier"] = carrier["name"]
-        return flights_report.summarise_carrier(warehouse_hook(), month_of(context), carrier)
+        return report.summarise_carrier(warehouse_hook(), month_of(context), carrier)
 
     @task(trigger_rule=TriggerRule.ALL_DONE)
     def summarise_month(carriers: Any, summaries: Any) -> dict[str, Any]:
-        from shared import flights_report
-        from shared.partitions import month_of
-        from shared.warehouse import warehouse_hook
+        from flights.library import report
+        from shared.authoring.partitions import month_of
+        from shared.loading.warehouse import warehouse_hook
 
         month = month_of(get_current_context())
-        return flights_report.summarise_month(warehouse_hook(), month, carriers, summaries)
+        return report.summarise_month(warehouse_hook(), month, carriers, summaries)
 
     @task(executor_config=resources("default"))
     def write_report(summary: Any) -> str:
-        from shared.flights_page import render_report
-        from shared.staging import storage, write_text
+        from flights.library.page import render_report
+        from shared.loading.staging import storage, write_text
 
         path = storage("reports", "flights", summary["month"], "index.html")
         write_text(render_report(summary, get_current_context()["run_id"]), path)
         return str(path)
 
     @task
-    def require_every_carrier(summary: Any, report: str) -> None:
-        from shared import flights_report
+    def require_every_carrier(summary: Any, path: str) -> None:
+        from flights.library import report
 
-        flights_report.require_every_carrier(summary, report)
+        report.require_every_carrier(summary, path)
 
     carriers = list_carriers()
     summary = summarise_month(carriers, summarise_carrier.expand(carrier=carriers))

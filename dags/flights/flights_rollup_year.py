@@ -6,13 +6,13 @@ from typing import Any
 import pendulum
 from airflow.sdk import Asset, AssetAlias, Metadata, dag, get_current_context, task
 
-from shared.deadlines import deadline
-from shared.defaults import default_args
-from shared.environment import environment
-from shared.limits import limits
-from shared.notifications import notify_run_failure
-from shared.resources import resources
-from shared.waiting import ObjectSensor
+from flights.library.settings import flights_settings
+from shared.authoring.deadlines import deadline
+from shared.authoring.defaults import default_args
+from shared.authoring.notifications import notify_run_failure
+from shared.authoring.resources import resources
+from shared.patterns.limits import limits
+from shared.patterns.waiting import ObjectSensor
 
 ROLLUPS = AssetAlias("flights_rollups")
 
@@ -39,9 +39,9 @@ ROLLUPS = AssetAlias("flights_rollups")
 | `write_rollup` | writes them to `rollups/carrier_days/<year>.parquet`; repeated, the same |
 
 **Memory** does not grow with the file: a chunk and the sums. **Pool and priority** of `sum_year` follow from
-`flights.source_megabytes` in `dags/config/<environment>.yaml`. What it **returns** is larger than 48,000 bytes, so it
-goes through object storage and not through the metadata database. **Lineage:** `write_rollup` adds an event of the
-file that it wrote to the asset alias `flights_rollups`.
+`source_megabytes` in `dags/flights/config/settings/<environment>.yaml`. What it **returns** is larger than 48,000
+bytes, so it goes through object storage and not through the metadata database. **Lineage:** `write_rollup` adds an
+event of the file that it wrote to the asset alias `flights_rollups`.
 
 **If `wait_for_flights` fails** the file lacks a column, which it names; **if it waits**, see the Airflow variable
 `flights_source_uri`. **If `sum_year` fails** the file has no flights.
@@ -52,22 +52,22 @@ def flights_rollup_year() -> None:
 
     @task
     def find_source() -> str:
-        from shared.flights_source import source_folder
-        from shared.flights_tables import FLIGHTS
+        from flights.library.source import source_folder
+        from flights.library.tables import FLIGHTS
 
         return str(source_folder() / FLIGHTS.file)
 
-    @task(executor_config=resources("default"), **limits(environment().flights.source_megabytes))
+    @task(executor_config=resources("default"), **limits(flights_settings().source_megabytes))
     def sum_year() -> list[Any]:
-        from shared.flights_rollup import carrier_days
-        from shared.flights_source import source_folder
+        from flights.library.rollup import carrier_days
+        from flights.library.source import source_folder
 
         return list(carrier_days(source_folder()))
 
     @task(outlets=[ROLLUPS], max_active_tis_per_dag=1)
     def write_rollup(days: Any) -> Any:
-        from shared.flights_rollup import to_arrow
-        from shared.staging import storage, write_parquet
+        from flights.library.rollup import to_arrow
+        from shared.loading.staging import storage, write_parquet
 
         path = storage("rollups", "carrier_days", f"{days[0]['day'][:4]}.parquet")
         write_parquet(to_arrow(days), path)

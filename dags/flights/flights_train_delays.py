@@ -5,11 +5,11 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import TriggerRule, dag, task
 
-from shared import delay_model
-from shared.defaults import default_args
-from shared.notifications import notify_run_failure
-from shared.resources import resources
-from shared.task_groups import ModelSteps, model_group
+from flights.library import delay_model
+from shared.authoring.defaults import default_args
+from shared.authoring.notifications import notify_run_failure
+from shared.authoring.resources import resources
+from shared.patterns.task_groups import ModelSteps, model_group
 
 
 @dag(
@@ -36,7 +36,7 @@ def flights_train_delays() -> None:
 
     @task(trigger_rule=TriggerRule.ALL_DONE)
     def remove_staging() -> None:
-        from shared.staging import remove
+        from shared.loading.staging import remove
 
         remove(delay_model.folder())
 

@@ -6,9 +6,9 @@ from typing import Any
 import pendulum
 from airflow.sdk import Asset, Param, dag, get_current_context, task
 
-from shared.defaults import default_args
-from shared.notifications import notify_run_failure
-from shared.resources import resources
+from shared.authoring.defaults import default_args
+from shared.authoring.notifications import notify_run_failure
+from shared.authoring.resources import resources
 
 
 @dag(
@@ -39,8 +39,8 @@ def flights_update_totals() -> None:
 
     @task(pool="warehouse", inlets=[Asset("flights_daily")], outlets=[Asset("carrier_days")])
     def update() -> dict[str, Any]:
-        from shared.carrier_totals import update_carrier_days
-        from shared.warehouse import warehouse_hook
+        from flights.library.carrier_totals import update_carrier_days
+        from shared.loading.warehouse import warehouse_hook
 
         taken = update_carrier_days(warehouse_hook(), get_current_context()["params"]["since"])
         print(f"{taken.rows} days loaded since {taken.since}; the mark is at {taken.until}")

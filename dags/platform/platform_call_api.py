@@ -5,11 +5,11 @@ from typing import Any
 
 from airflow.sdk import TriggerRule, dag, task
 
-from shared.api_operator import RobustApiOperator
-from shared.circuit_breaker import CircuitBreaker
-from shared.defaults import default_args
-from shared.notifications import notify_run_failure
-from shared.resources import resources
+from shared.authoring.defaults import default_args
+from shared.authoring.notifications import notify_run_failure
+from shared.authoring.resources import resources
+from shared.patterns.api_operator import RobustApiOperator
+from shared.patterns.circuit_breaker import CircuitBreaker
 
 BREAKER = CircuitBreaker("airflow_api")
 

@@ -5,16 +5,16 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from shared.defaults import default_args
-from shared.notifications import notify_run_failure
-from shared.resources import resources
+from shared.authoring.defaults import default_args
+from shared.authoring.notifications import notify_run_failure
+from shared.authoring.resources import resources
 
 
 @task(pool="api")
 def check() -> None:
     """Compare, record, and fail if a promise is broken."""
-    from shared import freshness, platform_api
-    from shared.warehouse import warehouse_hook
+    from shared.loading.warehouse import warehouse_hook
+    from shared.watching import freshness, platform_api
 
     now = datetime.now(UTC)
     with platform_api.logged_in() as api:

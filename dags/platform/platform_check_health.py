@@ -7,15 +7,15 @@ from typing import Any
 from airflow.sdk import dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from shared.defaults import default_args
-from shared.notifications import notify_run_failure
-from shared.resources import resources
+from shared.authoring.defaults import default_args
+from shared.authoring.notifications import notify_run_failure
+from shared.authoring.resources import resources
 
 
 @task
 def check() -> list[dict[str, Any]]:
     """Run all checks; what they find is the result, so an unhealthy part does not fail this task."""
-    from shared import health
+    from shared.watching import health
 
     return [asdict(result) for result in health.run_checks(health.checks())]
 
@@ -23,7 +23,7 @@ def check() -> list[dict[str, Any]]:
 @task(trigger_rule="all_done")
 def record(found: list[dict[str, Any]] | None) -> None:
     """Show and store what was found, and fail if anything is unhealthy."""
-    from shared import health
+    from shared.watching import health
 
     if found is None:
         raise AirflowFailException("The checks gave no result: see the log of the task `check`.")
@@ -58,8 +58,8 @@ def platform_check_health() -> None:
     kept for 30 days.
 
     **If it fails** the task `record` names what is unhealthy, and its log has the table of all checks. Limits:
-    `health` in `dags/config/<environment>.yaml`. It cannot see a scheduler that is down, because then it does not run:
-    the alerts watch that.
+    `health` in `dags/config/settings/<environment>.yaml`. It cannot see a scheduler that is down, because then it does
+    not run: the alerts watch that.
     """
     record(check())
 

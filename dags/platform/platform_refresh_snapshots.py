@@ -1,14 +1,16 @@
 """Refresh the configurations of generated DAGs from a database and from an API."""
 
+import logging
 from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import dag, task
 
-from shared.defaults import default_args
-from shared.notifications import notify_run_failure
-from shared.resources import resources
+from shared.authoring.defaults import default_args
+from shared.authoring.notifications import notify_run_failure
+from shared.authoring.resources import resources
 
 CONNECTION = "snapshots_git"
+log = logging.getLogger(__name__)
 
 
 @task(pool="api")
@@ -20,30 +22,33 @@ def refresh() -> str:
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
-    from shared import platform_api, snapshots
-    from shared.warehouse import warehouse_hook
+    from shared.loading.warehouse import warehouse_hook
+    from shared.patterns import snapshots
+    from shared.watching import platform_api
 
     with platform_api.client() as api:
-        sources = {
-            "flights_export_": snapshots.from_database(warehouse_hook()),
-            "platform_probe_": snapshots.from_api(api),
-        }
-    wanted = {prefix: entries for prefix, entries in sources.items() if entries}
+        exports = snapshots.from_database(warehouse_hook(), "flights_export_", owner="flights")
+        probes = snapshots.from_api(api, "platform_probe_", owner="platform")
+    sources = [
+        snapshots.Source("flights_export_", exports, tables="flights.library.tables"),
+        snapshots.Source("platform_probe_", probes),
+    ]
+    wanted = [source for source in sources if source.entries]
     try:
         extra = BaseHook.get_connection(CONNECTION).extra_dejson
     except AirflowNotFoundException:
         with tempfile.TemporaryDirectory() as folder:
-            outcomes = {prefix: snapshots.write(Path(folder), prefix, entries) for prefix, entries in wanted.items()}
-        told = f"checked, not published: the connection {CONNECTION} does not exist"
+            outcomes = {source.prefix: snapshots.write(Path(folder), source) for source in wanted}
+        result = f"checked, not published: the connection {CONNECTION} does not exist"
     else:
         outcomes = snapshots.publish(CONNECTION, extra["branch"], extra["subdir"], wanted)
-        told = "published"
+        result = "published"
     for prefix, outcome in outcomes.items():
-        print(f"{prefix}*: written {outcome.written}, removed {outcome.removed}, refused {outcome.refused}; {told}")
+        log.info("%s*: %s; %s", prefix, outcome, result)
     refused = {dag_id: reason for outcome in outcomes.values() for dag_id, reason in outcome.refused.items()}
     if refused:
         raise AirflowFailException(f"kept as they were: {'; '.join(f'{name}: {why}' for name, why in refused.items())}")
-    return told
+    return result
 
 
 @dag(

@@ -7,9 +7,9 @@ from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseOperator, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from shared.defaults import default_args
-from shared.notifications import notify_run_failure
-from shared.resources import resources
+from shared.authoring.defaults import default_args
+from shared.authoring.notifications import notify_run_failure
+from shared.authoring.resources import resources
 
 NUMBERS = [1, 2, 3]
 

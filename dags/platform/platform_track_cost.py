@@ -4,18 +4,18 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import Asset, CronPartitionTimetable, dag, get_current_context, task
 
-from shared.defaults import default_args
-from shared.notifications import notify_run_failure
-from shared.partitions import DAY
-from shared.resources import resources
+from shared.authoring.defaults import default_args
+from shared.authoring.notifications import notify_run_failure
+from shared.authoring.partitions import DAY
+from shared.authoring.resources import resources
 
 
 @task(pool="api", pool_slots=2, outlets=[Asset("task_costs")])
 def add_up() -> int:
     """Read the day's task instances and put their costs into the warehouse."""
-    from shared import cost, platform_api
-    from shared.partitions import day_of
-    from shared.warehouse import warehouse_hook
+    from shared.authoring.partitions import day_of
+    from shared.loading.warehouse import warehouse_hook
+    from shared.watching import cost, platform_api
 
     day = day_of(get_current_context())
     with platform_api.logged_in() as api:
@@ -27,10 +27,10 @@ def add_up() -> int:
 @task
 def report(tasks: int) -> str:
     """Write the page."""
-    from shared import cost
-    from shared.partitions import day_of
-    from shared.staging import storage, write_text
-    from shared.warehouse import warehouse_hook
+    from shared.authoring.partitions import day_of
+    from shared.loading.staging import storage, write_text
+    from shared.loading.warehouse import warehouse_hook
+    from shared.watching import cost
 
     day = day_of(get_current_context())
     path = storage("reports", "cost", day.isoformat(), "index.html")

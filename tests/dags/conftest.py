@@ -19,10 +19,17 @@ import pytest
 
 from airflow_ops.environments.environment import Environment
 from airflow_ops.paths import DAGS, PLUGINS
+from support.flights_slice import published, slice_of_source, source
+from support.rest_api import rest, served
+from support.warehouses import postgres_server, storage, warehouse
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from airflow.sdk import DAG
+
+
+__all__ = ["postgres_server", "published", "rest", "served", "slice_of_source", "source", "storage", "warehouse"]
+"""Fixtures from tests/support, for every test below this folder."""
 
 
 def _bundles(name: str, path: Path) -> str:

@@ -16,9 +16,9 @@ GOOD = '''
 from datetime import timedelta
 
 from airflow.sdk import dag, task
-from shared.defaults import default_args
-from shared.notifications import notify_run_failure
-from shared.resources import resources
+from shared.authoring.defaults import default_args
+from shared.authoring.notifications import notify_run_failure
+from shared.authoring.resources import resources
 
 
 @task(pool="warehouse", executor_config=resources("large"))

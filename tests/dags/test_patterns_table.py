@@ -62,12 +62,12 @@ def test_every_line_names_what_is_there(row: list[str]) -> None:
         (2, "nothing", "has no nothing"),
         (3, "flights_publish_report", "flights_publish_report does not use RobustApiOperator"),
         (4, "tests/dags/none.py", "none.py is not there"),
-        (4, "tests/dags/shared/test_resources.py", "has neither RobustApiOperator nor platform_call_api"),
+        (4, "tests/dags/shared/authoring/test_resources.py", "has neither RobustApiOperator nor platform_call_api"),
     ],
 )
 def test_a_line_that_is_wrong_is_found(column: int, value: str, reason: str) -> None:
     test = "tests/dags/platform/test_platform_call_api.py"
-    row = ["a", "dags/shared/api_operator.py", "RobustApiOperator", "platform_call_api", test]
+    row = ["a", "dags/shared/patterns/api_operator.py", "RobustApiOperator", "platform_call_api", test]
     assert wrong(row) == []
     row[column] = value
     assert any(reason in found for found in wrong(row))

@@ -65,7 +65,7 @@ def parse(
     Example: airflow-ops bench parse --tenants 1000
     """
     with tempfile.TemporaryDirectory(prefix="airflow-ops-") as folder:
-        bundle = _tenant_bundle(Path(folder), tenants) if tenants else DAGS
+        bundle = tenant_bundle(Path(folder), tenants) if tenants else DAGS
         found = measure(bundle, tenants * TENANT_BUDGET_SECONDS if tenants else BUDGET_SECONDS)
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=2))
@@ -95,17 +95,17 @@ def measure(bundle: Path, budget: float) -> Parse:
     return Parse(files, facts["seconds"], facts["cpu_seconds"], budget)
 
 
-def _tenant_bundle(folder: Path, tenants: int) -> Path:
+def tenant_bundle(folder: Path, tenants: int) -> Path:
     """A bundle of this library and so many tenants, each as the repository has them: a DAG file and its YAML."""
-    for name in ("shared", "config"):
-        shutil.copytree(DAGS / name, folder / name)
+    for name in ("shared", "config", "flights/library", "flights/config"):
+        shutil.copytree(DAGS / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(DAGS / ".airflowignore", folder)
-    (folder / "flights").mkdir()
-    config = yaml.safe_load((DAGS / f"config/pipelines/{TENANT.stem}.yaml").read_text())
+    pipelines = folder / "flights/config/pipelines"
+    config = yaml.safe_load((pipelines / f"{TENANT.stem}.yaml").read_text())
     for number in range(tenants):
         dag_id = f"flights_slice_t{number:04}"
         shutil.copy(TENANT, folder / f"flights/{dag_id}.py")
-        (folder / f"config/pipelines/{dag_id}.yaml").write_text(yaml.dump(config))
+        (pipelines / f"{dag_id}.yaml").write_text(yaml.dump({**config, "schedule": f"{number % 60} 6 * * *"}))
     return folder
 
 
@@ -126,7 +126,11 @@ def _measure(bundle: Path) -> dict[str, Any]:
     from airflow_ops.dags.inspection import dag_files, import_airflow
 
     import_airflow()
-    files = [file for file in dag_files(bundle) if file.parent.name not in ("shared", "config")]
+    files = [
+        file
+        for file in dag_files(bundle)
+        if file.parent.parent == bundle and file.parent.name not in ("shared", "config")
+    ]
     start = time.monotonic()
     with ThreadPoolExecutor(PROCESSES) as lanes:
         taken = list(lanes.map(lambda file: _parse(file, bundle), files))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 POD_TEMPLATES = "/opt/airflow/pod_templates"
-"""Where the scheduler has the templates, one file a size; dags/shared/resources.py and charts/airflow agree on it."""
+"""Where the scheduler has the templates, one file a size; charts/airflow and shared.authoring.resources agree on it."""
 
 
 @dataclass(frozen=True)

@@ -117,35 +117,49 @@ def check_active_runs(dag: Any, file: Path, known: Known) -> str | None:
 
 def check_callback(dag: Any, file: Path, known: Known) -> str | None:
     """A run that times out fails no task, so only the DAG's own callback tells of it."""
-    return None if dag.on_failure_callback else "no on_failure_callback: use shared.notifications.notify_run_failure"
+    return (
+        None
+        if dag.on_failure_callback
+        else "no on_failure_callback: use shared.authoring.notifications.notify_run_failure"
+    )
 
 
 def check_default_args(dag: Any, file: Path, known: Known) -> str | None:
     """Retries, delays, timeout, owner and size come from the library, so that an environment can bound them."""
     missing = [key for key in DEFAULT_ARGS if key not in (dag.default_args or {})]
-    return f"no {', '.join(missing)}: make them by shared.defaults.default_args" if missing else None
+    return f"no {', '.join(missing)}: make them by shared.authoring.defaults.default_args" if missing else None
 
 
 def check_owner(task: Any, known: Known) -> str | None:
     """A team that answers for it."""
-    return "has no owner: name the team in shared.defaults.default_args" if task.owner in ("", NO_OWNER) else None
+    return (
+        "has no owner: name the team in shared.authoring.defaults.default_args"
+        if task.owner in ("", NO_OWNER)
+        else None
+    )
 
 
 def check_timeout(task: Any, known: Known) -> str | None:
     """A task that hangs must end."""
-    return None if task.execution_timeout else "has no execution_timeout: take that of shared.defaults.default_args"
+    return (
+        None
+        if task.execution_timeout
+        else "has no execution_timeout: take that of shared.authoring.defaults.default_args"
+    )
 
 
 def check_retry_delay(task: Any, known: Known) -> str | None:
     """A delay that doubles needs a bound."""
-    return None if task.max_retry_delay else "has no max_retry_delay: take that of shared.defaults.default_args"
+    return (
+        None if task.max_retry_delay else "has no max_retry_delay: take that of shared.authoring.defaults.default_args"
+    )
 
 
 def check_size(task: Any, known: Known) -> str | None:
     """A template that does not exist would start a pod without any configuration."""
     template = (task.executor_config or {}).get("pod_template_file", "")
     if template not in {f"{POD_TEMPLATES}/{size}.yaml" for size in known.sizes}:
-        return f"pod template {template!r} is no size: use shared.resources.resources"
+        return f"pod template {template!r} is no size: use shared.authoring.resources.resources"
     return None
 
 
@@ -180,7 +194,7 @@ def check_waiting(task: Any, known: Known) -> str | None:
     defers = _argument(task, "deferrable", False) if can_choose else kind.execute is not BaseSensorOperator.execute
     if defers:
         return None
-    return "holds a worker pod while it waits: deferrable=True, else mode='reschedule', else shared.waiting"
+    return "holds a worker pod while it waits: deferrable=True, else mode='reschedule', else shared.patterns.waiting"
 
 
 def _argument(task: Any, name: str, default: Any) -> Any:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from airflow_ops.console import fail
 from airflow_ops.environments.configuration import read_checked
-from airflow_ops.paths import DAGS
+from airflow_ops.paths import DAGS, dag_ids
 
 FILE = DAGS / "config/trials.yaml"
 ENDS = ("success", "failed")
@@ -68,11 +68,6 @@ def date_of(partition: str) -> date:
         except ValueError:
             continue
     raise fail(f"partition {partition!r} is no day and no month.", "Write 2013-01-15 or 2013-01.")
-
-
-def dag_ids() -> list[str]:
-    """The DAGs of the bundle by the names of their files, which are their ids."""
-    return sorted(path.stem for path in DAGS.glob("*/*.py") if path.parent.name != "shared")
 
 
 def load_trials(wanted: Sequence[str]) -> list[Trial]:

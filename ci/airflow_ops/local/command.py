@@ -16,7 +16,7 @@ from airflow_ops.local import objects, pipeline
 from airflow_ops.local.processes import COMPONENTS, LocalProcesses, run_airflow
 from airflow_ops.local.settings import USER, LocalSettings, local_settings, metadata_database, write_settings
 from airflow_ops.options import AsJson
-from airflow_ops.paths import DAGS, STATE
+from airflow_ops.paths import STATE, dag_ids
 from airflow_ops.waiting import wait_until
 
 HEALTHY_SECONDS = 180.0
@@ -129,10 +129,6 @@ def _components_healthy(processes: LocalProcesses, settings: LocalSettings) -> t
     return sum(component["healthy"] for component in components), len(components)
 
 
-def _dag_ids() -> list[str]:
-    return sorted(path.stem for path in DAGS.glob("*/*.py") if path.parent.name != "shared")
-
-
 def _dags_parsed(client: ApiClient) -> tuple[int, int]:
     errors = ImportErrorApi(client).get_import_errors().import_errors
     if errors:
@@ -140,7 +136,7 @@ def _dags_parsed(client: ApiClient) -> tuple[int, int]:
             f"{errors[0].filename} cannot be imported:\n{errors[0].stack_trace}", "Mend that file; it is read again."
         )
     known = {dag.dag_id for dag in DAGApi(client).get_dags(limit=1000).dags}
-    return len(known & set(_dag_ids())), len(_dag_ids())
+    return len(known & set(dag_ids())), len(dag_ids())
 
 
 def _components(processes: LocalProcesses, settings: LocalSettings) -> list[dict[str, Any]]:
@@ -156,9 +152,9 @@ def _components(processes: LocalProcesses, settings: LocalSettings) -> list[dict
 
 def _dag_runs(settings: LocalSettings) -> dict[str, dict[str, int]]:
     client = airflow_api.api_client(settings.url, USER, settings.password)
-    stats = DagStatsApi(client).get_dag_stats(dag_ids=_dag_ids()).dags
+    stats = DagStatsApi(client).get_dag_stats(dag_ids=dag_ids()).dags
     counted = {dag.dag_id: {state.state.value: state.count for state in dag.stats if state.count} for dag in stats}
-    return {dag_id: counted.get(dag_id, {}) for dag_id in _dag_ids()}
+    return {dag_id: counted.get(dag_id, {}) for dag_id in dag_ids()}
 
 
 def warehouse_rows(path: Path) -> dict[str, int]:

@@ -11,7 +11,8 @@ import pytest
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
-    from conftest import Source
+
+    from support.flights_slice import Source
 
 DAG_ID = "flights_ingest_daily"
 FIRST, SECOND = (dt.datetime(2013, 1, day, tzinfo=dt.UTC) for day in (1, 2))
@@ -132,7 +133,7 @@ def test_a_load_that_fails_leaves_no_staging_and_the_run_failed(
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    from shared import warehouse
+    from shared.loading import warehouse
 
     def refuse(*_: Any) -> None:
         raise AirflowFailException("the warehouse is full")

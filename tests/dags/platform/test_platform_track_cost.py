@@ -14,13 +14,13 @@ from airflow.utils.session import create_session
 from sqlalchemy import update
 
 from airflow_ops.paths import DAGS
-from shared.cost import amount, costs_of, load_prices
-from shared.resources import resources
+from shared.authoring.resources import resources
+from shared.watching.cost import amount, costs_of, load_prices
 
 DAY = dt.datetime(2026, 3, 4, tzinfo=dt.UTC)
 TEXT = """
 from airflow.sdk import dag, task
-from shared.resources import resources
+from shared.authoring.resources import resources
 
 @dag(schedule=None, default_args={"owner": "sales"})
 def sales_count_cost():

@@ -6,7 +6,7 @@ from typing import Any
 from airflow.sdk import dag, task
 from kubernetes.client import models as k8s
 
-from shared.defaults import default_args
+from shared.authoring.defaults import default_args
 
 
 def override(spec: dict[str, Any], **base: Any) -> dict[str, k8s.V1Pod]:

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference, dag, task
 
-from shared.defaults import default_args
-from shared.resources import resources
+from shared.authoring.defaults import default_args
+from shared.authoring.resources import resources
 
 
 @task

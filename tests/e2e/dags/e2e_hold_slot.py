@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from airflow.sdk import dag, task
 
-from shared.defaults import default_args
-from shared.resources import resources
+from shared.authoring.defaults import default_args
+from shared.authoring.resources import resources
 
 
 @task(pool="e2e_one_slot")

@@ -7,8 +7,8 @@ from typing import Any
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseHook, BaseOperator, Variable, dag, task
 
-from shared.defaults import default_args
-from shared.resources import resources
+from shared.authoring.defaults import default_args
+from shared.authoring.resources import resources
 
 SECONDS = 180
 

@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import Connection, dag, task
 from kubernetes.client import models as k8s
 
-from shared.defaults import default_args
+from shared.authoring.defaults import default_args
 
 TOKEN = "/var/run/secrets/eks.amazonaws.com/serviceaccount"  # noqa: S105 where EKS puts it
 VARIABLES: dict[str, str] = json.loads(r"""@VARIABLES@""")

@@ -6,8 +6,8 @@ from typing import Any
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseOperator, dag, get_current_context, task
 
-from shared.defaults import default_args
-from shared.resources import resources
+from shared.authoring.defaults import default_args
+from shared.authoring.resources import resources
 
 WAIT = timedelta(seconds=60)
 

@@ -1,0 +1,1 @@
+"""What the DAGs of the flights domain share."""

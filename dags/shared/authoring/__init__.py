@@ -1,0 +1,1 @@
+"""What each DAG file imports: defaults, sizes, retries, notifications, settings."""

@@ -1,0 +1,1 @@
+"""Rows into the warehouse: tables, quality, staging, incremental loads."""

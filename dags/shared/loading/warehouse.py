@@ -1,0 +1,241 @@
+"""Loads into the warehouse: the connection `warehouse`, SQLite on one machine and Postgres elsewhere, by the same SQL.
+
+A partition is replaced in one transaction: its row in `load_ledger` is written first, then its rows are deleted and
+inserted. Two loads of one partition meet at that ledger row (on SQLite at the start of the transaction), so the second
+waits for the first and then replaces it whole. A process that dies leaves what was there before.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.providers.common.sql.hooks.sql import DbApiHook
+from airflow.sdk import BaseHook
+
+from shared.loading.quality import Result, Value
+from shared.loading.tables import PARTITION_COLUMN, Kind, Table
+
+log = logging.getLogger(__name__)
+
+CONNECTION = "warehouse"
+WHOLE = "all"
+"""The partition of a table that is not split into days."""
+BUSY_TIMEOUT_MS = 60_000
+"""How long a load waits on SQLite for another one: dozens of them, each well under a second."""
+ROWS_A_STATEMENT = 500
+"""Times 20 columns well below the parameters that one statement takes (SQLite 32,766; Postgres 65,535)."""
+
+SQL_TYPES: dict[Kind, str] = {
+    "integer": "INTEGER",
+    "number": "DOUBLE PRECISION",
+    "text": "TEXT",
+    "timestamp": "TIMESTAMP WITH TIME ZONE",
+}
+LEDGER = """CREATE TABLE IF NOT EXISTS load_ledger (
+    table_name TEXT NOT NULL, partition_key TEXT NOT NULL, rows_loaded INTEGER NOT NULL, rows_rejected INTEGER NOT NULL,
+    rejected_uri TEXT, fingerprint TEXT, run_id TEXT NOT NULL, loaded_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (table_name, partition_key))"""
+QUALITY = """CREATE TABLE IF NOT EXISTS quality_results (
+    run_id TEXT NOT NULL, table_name TEXT NOT NULL, partition_key TEXT NOT NULL, check_name TEXT NOT NULL,
+    severity TEXT NOT NULL, passed INTEGER NOT NULL, observed DOUBLE PRECISION NOT NULL,
+    threshold DOUBLE PRECISION NOT NULL, detail TEXT NOT NULL, checked_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (run_id, table_name, partition_key, check_name))"""
+
+
+LEDGER_COLUMNS = (
+    *("table_name", "partition_key", "rows_loaded", "rows_rejected", "rejected_uri", "fingerprint"),
+    *("run_id", "loaded_at"),
+)
+QUALITY_COLUMNS = (
+    *("run_id", "table_name", "partition_key", "check_name", "severity", "passed"),
+    *("observed", "threshold", "detail", "checked_at"),
+)
+
+
+@dataclass(frozen=True)
+class Load:
+    """One partition of one table, to be put in place of what is there.
+
+    Attributes:
+        table: The table.
+        partition: The partition's key: a day, or `all`.
+        rows: All its rows, values in the order of the table's columns.
+        rejected: How many rows the gate set aside.
+        rejected_uri: Where they are kept; None if there are none.
+        fingerprint: Digest of the source's rows, to tell whether a whole table changed.
+    """
+
+    table: Table
+    partition: str
+    rows: Sequence[Sequence[Value]]
+    rejected: int = 0
+    rejected_uri: str | None = None
+    fingerprint: str | None = None
+
+
+def warehouse_hook() -> DbApiHook:
+    """The hook of the connection `warehouse`, of whatever database that is."""
+    hook = BaseHook.get_connection(CONNECTION).get_hook()  # type: ignore[no-untyped-call]
+    if not isinstance(hook, DbApiHook):
+        raise TypeError(f"connection {CONNECTION} is no SQL database: its hook is {type(hook).__name__}.")
+    return hook
+
+
+@contextmanager
+def transaction(hook: DbApiHook) -> Iterator[Any]:
+    """A cursor in one transaction that writes: committed at the end, rolled back by an exception.
+
+    On SQLite it takes the write lock at once: one that began as a reader fails, and does not wait, if another writes.
+    """
+    with closing(_connect(hook)) as connection, closing(connection.cursor()) as cursor:
+        if _is_sqlite(hook):
+            cursor.execute("BEGIN IMMEDIATE")
+        try:
+            yield cursor
+        except BaseException:
+            connection.rollback()
+            raise
+        connection.commit()
+
+
+def query(hook: DbApiHook, sql: str, parameters: Sequence[Value] = ()) -> list[dict[str, Any]]:
+    """Rows of a SELECT, written with `?` for parameters, as maps by column name."""
+    with closing(_connect(hook)) as connection, closing(connection.cursor()) as cursor:
+        execute(hook, cursor, sql, parameters)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def execute(hook: DbApiHook, cursor: Any, sql: str, parameters: Sequence[Value] = ()) -> None:
+    """Run one statement, written with `?` for parameters and with no other question mark or percent sign."""
+    cursor.execute(sql.replace("?", hook.placeholder), tuple(parameters))
+
+
+def create_tables(hook: DbApiHook, tables: Iterable[Table]) -> None:
+    """Create what is not there yet, the ledger and the quality results with it."""
+    create(hook, [LEDGER, QUALITY, *map(_definition, tables)])
+
+
+def create(hook: DbApiHook, statements: Sequence[str]) -> None:
+    """Run CREATE statements that say IF NOT EXISTS.
+
+    Two runs may create the first tables at once, and Postgres lets one of them fail in spite of IF NOT EXISTS. A second
+    try then finds them in place.
+    """
+    try:
+        _create(hook, statements)
+    except Exception as error:
+        log.info("Creating the tables once more, after: %s", error)
+        _create(hook, statements)
+
+
+def load(hook: DbApiHook, loads: Sequence[Load], run_id: str) -> dict[str, int]:
+    """Replace partitions, all of them in one transaction, or none.
+
+    Loads that share partitions must name them in the same order: each waits for the others at its first one.
+
+    Returns:
+        Rows that the warehouse now holds of each partition, by table.
+
+    Raises:
+        RuntimeError: The warehouse holds another number of rows than were given to it.
+    """
+    with transaction(hook) as cursor:
+        return {item.table.name: _replace(hook, cursor, item, run_id) for item in loads}
+
+
+def fingerprints(hook: DbApiHook) -> dict[str, str]:
+    """The digests of the whole tables that are loaded, by table."""
+    rows = query(hook, "SELECT table_name, fingerprint FROM load_ledger WHERE partition_key = ?", [WHOLE])
+    return {row["table_name"]: row["fingerprint"] for row in rows}
+
+
+def record_results(hook: DbApiHook, table: str, partition: str, results: Sequence[Result], run_id: str) -> None:
+    """Keep what the gate found for one partition in one run; a second try of the run replaces the first."""
+    now = _now()
+    rows = [
+        (
+            *(run_id, table, partition, result.check, result.severity, int(result.passed)),
+            *(float(result.observed), float(result.threshold), result.detail, now),
+        )
+        for result in results
+    ]
+    with transaction(hook) as cursor:
+        sql = "DELETE FROM quality_results WHERE run_id = ? AND table_name = ? AND partition_key = ?"
+        execute(hook, cursor, sql, [run_id, table, partition])
+        insert(hook, cursor, "quality_results", QUALITY_COLUMNS, rows)
+
+
+def insert(hook: DbApiHook, cursor: Any, table: str, columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
+    """Insert rows, many a statement: over a network it is the statements that take the time."""
+    for start in range(0, len(rows), ROWS_A_STATEMENT):
+        chunk = rows[start : start + ROWS_A_STATEMENT]
+        places = ", ".join([f"({', '.join('?' * len(columns))})"] * len(chunk))
+        values = [value for row in chunk for value in row]
+        execute(hook, cursor, f"INSERT INTO {table} ({', '.join(columns)}) VALUES {places}", values)  # noqa: S608
+
+
+def _replace(hook: DbApiHook, cursor: Any, item: Load, run_id: str) -> int:
+    """Put one partition in the place of what is there; the ledger first, for it is what other loads wait at."""
+    name, daily = item.table.name, item.table.daily
+    updates = ", ".join(f"{column} = excluded.{column}" for column in LEDGER_COLUMNS[2:])
+    entry = (name, item.partition, len(item.rows), item.rejected, item.rejected_uri, item.fingerprint, run_id, _now())
+    execute(
+        hook,
+        cursor,
+        f"INSERT INTO load_ledger ({', '.join(LEDGER_COLUMNS)}) VALUES ({', '.join('?' * len(entry))}) "  # noqa: S608
+        f"ON CONFLICT (table_name, partition_key) DO UPDATE SET {updates}",
+        entry,
+    )
+    where, parameters = (f" WHERE {PARTITION_COLUMN} = ?", [item.partition]) if daily else ("", [])
+    execute(hook, cursor, f"DELETE FROM {name}{where}", parameters)  # noqa: S608  names are those of our tables
+    if daily:
+        rows: Sequence[Sequence[Value]] = [(item.partition, *row) for row in item.rows]
+        insert(hook, cursor, name, (PARTITION_COLUMN, *item.table.header), rows)
+    else:
+        insert(hook, cursor, name, item.table.header, item.rows)
+    execute(hook, cursor, f"SELECT COUNT(*) FROM {name}{where}", parameters)  # noqa: S608
+    count = int(cursor.fetchone()[0])
+    if count != len(item.rows):
+        raise RuntimeError(
+            f"{name} {item.partition}: {len(item.rows)} rows given, {count} in the warehouse; rolled back."
+        )
+    return count
+
+
+def _create(hook: DbApiHook, statements: Iterable[str]) -> None:
+    with transaction(hook) as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def _definition(table: Table) -> str:
+    """The CREATE statement. The partition leads the primary key, which so serves the deletion of a partition too."""
+    columns = [
+        f"{column.name} {SQL_TYPES[column.kind]}{' NOT NULL' if column.required else ''}" for column in table.columns
+    ]
+    key = table.key
+    if table.daily:
+        columns.insert(0, f"{PARTITION_COLUMN} DATE NOT NULL")
+        key = (PARTITION_COLUMN, *key)
+    return f"CREATE TABLE IF NOT EXISTS {table.name} ({', '.join(columns)}, PRIMARY KEY ({', '.join(key)}))"
+
+
+def _connect(hook: DbApiHook) -> Any:
+    connection = hook.get_conn()
+    if _is_sqlite(hook):
+        connection.isolation_level = None  # transactions begin where this module says so
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA journal_mode = WAL")  # readers and one writer do not wait for each other
+    return connection
+
+
+def _is_sqlite(hook: DbApiHook) -> bool:
+    return str(hook.conn_type) == "sqlite"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

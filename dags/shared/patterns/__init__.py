@@ -1,0 +1,1 @@
+"""Parts that DAGs are built from: operators, sensors, branches, generated DAGs."""

@@ -1,0 +1,1 @@
+"""How the platform looks at itself: health, freshness, cost."""

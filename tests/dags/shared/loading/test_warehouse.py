@@ -1,0 +1,215 @@
+"""Loads replace whole partitions or change nothing: repeated, at once, killed half-way; on SQLite and on Postgres."""
+
+import json
+import multiprocessing
+import os
+import signal
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+
+def rows(sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    """Ask the warehouse of this test."""
+    from shared.loading.warehouse import query, warehouse_hook
+
+    return query(warehouse_hook(), sql, parameters)
+
+
+def airlines_load(names: dict[str, str], **more: Any) -> Any:
+    """A load of the table airlines."""
+    from flights.library.tables import AIRLINES
+    from shared.loading.warehouse import WHOLE, Load
+
+    return Load(AIRLINES, WHOLE, list(names.items()), **more)
+
+
+def weather_load(day: str, hours: Sequence[int], temperature: float) -> Any:
+    """A load of one day of weather at JFK."""
+    from flights.library.tables import WEATHER
+    from shared.loading.warehouse import Load
+
+    year, month, number = map(int, day.split("-"))
+    rest = (None, None, None, None, None, None, None, None)
+    weather = [("JFK", year, month, number, hour, temperature, *rest, f"{day}T{hour + 5:02}:00:00Z") for hour in hours]
+    return Load(WEATHER, day, weather)
+
+
+@pytest.fixture
+def hook(warehouse: str) -> Any:
+    """The hook of an empty warehouse that has its tables."""
+    from flights.library.tables import TABLES
+    from shared.loading.warehouse import create_tables, warehouse_hook
+
+    found = warehouse_hook()
+    create_tables(found, TABLES)
+    return found
+
+
+def test_a_load_replaces_its_partition_and_no_other(hook: Any) -> None:
+    from shared.loading.warehouse import load
+
+    load(hook, [weather_load("2013-01-01", range(10), 30.0)], "first")
+    load(hook, [weather_load("2013-01-02", range(4), 31.0)], "first")
+    assert load(hook, [weather_load("2013-01-01", range(3), 32.5)], "second") == {"weather": 3}
+
+    found = rows("SELECT local_date, COUNT(*) AS n, AVG(temp) AS t FROM weather GROUP BY local_date ORDER BY 1")
+    assert [(str(row["local_date"]), row["n"], float(row["t"])) for row in found] == [
+        ("2013-01-01", 3, 32.5),
+        ("2013-01-02", 4, 31.0),
+    ]
+
+
+def test_the_ledger_tells_the_last_load_of_each_partition(hook: Any) -> None:
+    from shared.loading.warehouse import fingerprints, load
+
+    load(hook, [airlines_load({"AA": "American"}, fingerprint="one")], "first")
+    load(
+        hook,
+        [airlines_load({"AA": "American", "UA": "United"}, rejected=2, rejected_uri="file:///r", fingerprint="two")],
+        "b",
+    )
+
+    entry = rows("SELECT * FROM load_ledger")
+    assert len(entry) == 1
+    assert (entry[0]["rows_loaded"], entry[0]["rows_rejected"], entry[0]["rejected_uri"], entry[0]["run_id"]) == (
+        2,
+        2,
+        "file:///r",
+        "b",
+    )
+    assert fingerprints(hook) == {"airlines": "two"}
+
+
+def test_a_load_that_fails_changes_nothing_in_any_table(hook: Any) -> None:
+    from shared.loading.warehouse import load
+
+    load(hook, [airlines_load({"AA": "American"}), weather_load("2013-01-01", range(3), 30.0)], "good")
+    twice = weather_load("2013-01-01", [7, 7], 99.0)  # the same key twice: the database refuses
+    with pytest.raises(Exception, match=r"(?i)unique"):
+        load(hook, [airlines_load({"UA": "United"}), twice], "bad")
+
+    assert [row["carrier"] for row in rows("SELECT carrier FROM airlines")] == ["AA"]
+    assert rows("SELECT COUNT(*) AS n, MAX(temp) AS t FROM weather") == [{"n": 3, "t": 30.0}]
+    assert {row["run_id"] for row in rows("SELECT run_id FROM load_ledger")} == {"good"}
+
+
+def test_rows_that_do_not_arrive_undo_the_load(hook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shared.loading import warehouse
+
+    warehouse.load(hook, [airlines_load({"AA": "American"})], "good")
+    whole = warehouse.insert
+    monkeypatch.setattr(
+        warehouse,
+        "insert",
+        lambda hook, cursor, table, columns, some: whole(hook, cursor, table, columns, some[:-1]),
+    )
+    with pytest.raises(RuntimeError, match="2 rows given, 1 in the warehouse"):
+        warehouse.load(hook, [airlines_load({"UA": "United", "DL": "Delta"})], "bad")
+    assert [row["carrier"] for row in rows("SELECT carrier FROM airlines")] == ["AA"]
+
+
+def test_more_rows_than_one_statement_takes(hook: Any) -> None:
+    from shared.loading.warehouse import load
+
+    many = {f"C{number}": "Name" for number in range(1234)}
+    assert load(hook, [airlines_load(many)], "many") == {"airlines": 1234}
+
+
+FORK = multiprocessing.get_context("fork")
+"""Real processes that need not import Airflow again."""
+
+
+def load_often(temperature: float, barrier: Any, times: int) -> None:
+    """Load one day of 20 rows with this temperature, and one airline of this name, over and over."""
+    from flights.library.tables import TABLES
+    from shared.loading import warehouse
+
+    hook = warehouse.warehouse_hook()
+    barrier.wait(timeout=60)
+    warehouse.create_tables(hook, TABLES)
+    for _ in range(times):
+        loads = [weather_load("2013-01-01", range(19), temperature), airlines_load({"AA": str(temperature)})]
+        warehouse.load(hook, loads, str(temperature))
+
+
+def load_and_die(temperature: float) -> None:
+    """Start the same load, and be killed when the old rows are deleted and half of the new ones are in."""
+    from shared.loading import warehouse
+
+    whole = warehouse.insert
+
+    def half(hook: Any, cursor: Any, table: str, columns: Sequence[str], some: Sequence[Any]) -> None:
+        whole(hook, cursor, table, columns, some[: len(some) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    warehouse.insert = half
+    load_often(temperature, FORK.Barrier(1), times=1)
+
+
+def test_a_day_loaded_by_two_processes_at_once_is_that_of_one_of_them(warehouse: str) -> None:
+    barrier = FORK.Barrier(2)  # the tables are not there yet either
+    both = [FORK.Process(target=load_often, args=(temperature, barrier, 20)) for temperature in (10.0, 20.0)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(timeout=60)
+    assert [process.exitcode for process in both] == [0, 0]
+
+    found = rows("SELECT COUNT(*) AS n, MIN(temp) AS low, MAX(temp) AS high FROM weather")[0]
+    winner = rows("SELECT run_id FROM load_ledger WHERE table_name = 'weather'")[0]["run_id"]
+    assert found == {"n": 19, "low": float(winner), "high": float(winner)}
+    assert rows("SELECT name FROM airlines") == [{"name": winner}]
+
+
+def test_a_load_that_is_killed_leaves_the_old_rows_and_can_be_repeated(hook: Any) -> None:
+    from shared.loading.warehouse import load
+
+    load(hook, [weather_load("2013-01-01", range(7), 30.0), airlines_load({"AA": "old"})], "old")
+    victim = FORK.Process(target=load_and_die, args=(40.0,))
+    victim.start()
+    victim.join(timeout=60)
+    assert victim.exitcode == -signal.SIGKILL
+
+    assert rows("SELECT COUNT(*) AS n, MAX(temp) AS t FROM weather") == [{"n": 7, "t": 30.0}]
+    assert {row["run_id"] for row in rows("SELECT run_id FROM load_ledger")} == {"old"}
+
+    load_often(40.0, FORK.Barrier(1), times=1)
+    assert rows("SELECT COUNT(*) AS n, MIN(temp) AS t FROM weather") == [{"n": 19, "t": 40.0}]
+    assert rows("SELECT name FROM airlines") == [{"name": "40.0"}]
+
+
+def test_results_of_a_second_try_replace_those_of_the_first(hook: Any) -> None:
+    from shared.loading.quality import Result
+    from shared.loading.warehouse import record_results
+
+    record_results(hook, "weather", "2013-01-01", [Result("a", "error", False, 3, 0, "bad")], "run")
+    record_results(hook, "weather", "2013-01-01", [Result("a", "error", True, 0, 0)], "run")
+    record_results(hook, "weather", "2013-01-01", [Result("a", "error", False, 1, 0, "bad")], "other run")
+    found = rows("SELECT run_id, passed, observed FROM quality_results ORDER BY run_id")
+    assert [(row["run_id"], row["passed"], row["observed"]) for row in found] == [
+        ("other run", 0, 1.0),
+        ("run", 1, 0.0),
+    ]
+
+
+def test_a_connection_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from shared.loading.warehouse import warehouse_hook
+
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", '{"conn_type": "http", "host": "example.org"}')
+    with pytest.raises(TypeError, match="connection warehouse is no SQL database"):
+        warehouse_hook()
+
+
+@pytest.mark.parametrize("warehouse", ["sqlite"], indirect=True)
+def test_a_transaction_on_sqlite_holds_the_write_lock_from_its_start(hook: Any, warehouse: str) -> None:
+    """Else one that reads first is refused, instead of waiting, when another has written meanwhile."""
+    from shared.loading.warehouse import transaction
+
+    other = sqlite3.connect(json.loads(warehouse)["host"], timeout=0, isolation_level=None)
+    with transaction(hook), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+    other.execute("BEGIN IMMEDIATE")
+    other.close()
