@@ -1,1 +1,1 @@
-"""Rotation of what an environment keeps secret, a module a kind; see docs/adr/0011-rotation-in-steps-that-can-be-resumed.md."""
+"""Rotation of what an environment keeps secret, a module a kind; see docs/adr/0011."""
