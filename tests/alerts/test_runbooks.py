@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import airflow.api_fastapi.core_api.openapi as openapi
-import click
 import pytest
 import typer
 import yaml
 from alert_cases import HERE, load_alerts
+from typer.core import TyperGroup
 
 from airflow_ops.cli import VERBS, app
 
@@ -109,7 +109,7 @@ def check_airflow_ops(arguments: list[str]) -> None:
     assert arguments[0] in VERBS
     group: Any = typer.main.get_command(app)
     context = group.make_context("airflow-ops", list(arguments))
-    while isinstance(group, click.Group):
+    while isinstance(group, TyperGroup):
         name, group, arguments = group.resolve_command(context, arguments)
         context = group.make_context(name, list(arguments), parent=context)
 
