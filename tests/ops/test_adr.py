@@ -1,4 +1,4 @@
-"""The decisions in docs/adr: numbered without gaps, all in one form, in an index, and found from wherever they are named."""
+"""Decisions in docs/adr: numbered without gaps, in one form, in an index; and what is said of docs/ is there."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from airflow_ops.repository import ROOT
 ADRS = ROOT / "docs/adr"
 PAGES = sorted(ADRS.glob("[0-9]*.md"))
 SECTIONS = ["Context", "Decision", "Consequences", "What would violate it", "Evidence"]
-# Not after a slash or a letter: that is part of an address elsewhere, or of a relative link, which test_docs.py follows.
+# Not after a slash or a letter: that is part of an address elsewhere, or of a relative link (see test_docs.py).
 DOCS_PATH = re.compile(r"(?<![\w./-])docs/[\w./-]*\w")
 ADR_NUMBER = re.compile(r"\b(?:adr/|ADR[ -]?)0*(\d+)")
 

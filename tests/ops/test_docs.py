@@ -52,6 +52,11 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
 
 
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings."""
+    return {slug(heading) for heading in re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)}
+
+
 def broken_links(page: Path, text: str) -> Iterator[str]:
     """Relative links of a page that lead nowhere."""
     for link in LINK.findall(without_fences(text)):
@@ -59,9 +64,7 @@ def broken_links(page: Path, text: str) -> Iterator[str]:
             continue
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
-        if not target.exists():
-            yield link
-        elif anchor and anchor not in {slug(h) for h in re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)}:
+        if not target.exists() or (anchor and anchor not in anchors(target)):
             yield link
 
 
