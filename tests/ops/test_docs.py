@@ -25,8 +25,8 @@ PATH = re.compile(rf"(?<![\w./>-])(?:{TOP})/[\w./<>*-]*")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^ *```\w*\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"`([^`\n]+)`")
-# Where a command ends: a comment, a pipe, a redirection, or the next command. `a|b` without spaces is a choice.
-COMMAND_END = re.compile(r"\s+(?:#|\||>|&&|;)\s*|;\s|$")
+# Where a command ends: a pipe, a redirection, or the next command. `a|b` without spaces is a choice.
+COMMAND_END = re.compile(r"\s+(?:\||>|&&|;)\s*|;\s|$")
 VALUES_KEY = re.compile(r"^(?:global|platform)\.[a-zA-Z.]*\w$")
 
 
@@ -37,7 +37,7 @@ def without_fences(text: str) -> str:
 
 def commands(text: str, program: str) -> Iterator[tuple[list[str], bool]]:
     """Each call of a program in a text: its arguments, and whether it is in a block and so has to be complete."""
-    blocks = [line for block in FENCE.findall(text) for line in block.splitlines()]
+    blocks = [line.split(" #")[0] for block in FENCE.findall(text) for line in block.splitlines()]
     spans = CODE.findall(without_fences(text))
     for lines, complete in ((blocks, True), (spans, False)):
         for line in lines:
