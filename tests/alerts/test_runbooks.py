@@ -69,6 +69,7 @@ def test_an_alert_has_its_page(alert: str) -> None:
     sections = re.split(r"^## .*$", text, flags=re.MULTILINE)[1:]
     assert all(len(section.split()) >= 5 for section in sections), "a heading has nothing to say"
     assert "```console" in sections[HEADINGS.index("Diagnosis")], "nothing to look at"
+    assert "**Escalate** " in sections[HEADINGS.index("Mitigation")], "nobody to call"
 
 
 def test_no_page_lacks_its_alert() -> None:
@@ -102,6 +103,33 @@ def check_kubectl(arguments: list[str]) -> None:
     else:
         assert "-A" in rest or "nodes" in rest, "a namespace is missing"
     assert rest[0] in KUBECTL
+
+
+@pytest.mark.parametrize(("page", "line"), ALL_COMMANDS)
+def test_a_selector_is_one_of_the_charts(page: str, line: str) -> None:
+    selectors = re.findall(r"-l (\S+)", line) if "-A" not in line.split() else []
+    assert [selector for selector in selectors if unknown_labels(selector)] == []
+
+
+@cache
+def known_labels() -> set[str]:
+    """Labels of our own pods, of the official chart's pods, and of worker pods."""
+    own = "\n".join(file.read_text() for file in (REPOSITORY / "charts/platform/templates").rglob("*.*"))
+    official = yaml.safe_load((REPOSITORY / "charts/platform/files/network.yaml").read_text())["pods"].values()
+    known = {f"{key}={value}" for labels in official for key, value in labels.items()} | {"kubernetes_executor=True"}
+    for key in re.findall(r"^(app\.kubernetes\.io/\w+): {{ \.component }}$", own, re.MULTILINE):
+        known |= {f"{key}={component}" for component in re.findall(r'"component" "([\w-]+)"', own)}
+    return known
+
+
+def unknown_labels(selector: str) -> set[str]:
+    """Labels of a selector that no pod here has; any DAG may be named."""
+    return {label for label in selector.split(",") if not label.startswith("dag_id=")} - known_labels()
+
+
+def test_a_selector_of_nothing_is_found() -> None:
+    assert unknown_labels("tier=airflow,component=nothing") == {"component=nothing"}
+    assert unknown_labels("app.kubernetes.io/name=airflow-nothing") == {"app.kubernetes.io/name=airflow-nothing"}
 
 
 def check_airflow_ops(arguments: list[str]) -> None:
