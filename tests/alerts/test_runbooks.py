@@ -1,5 +1,6 @@
 """Every alert leads to a page that says what to do, in commands that exist."""
 
+import json
 import re
 import shlex
 from functools import cache
@@ -142,6 +143,14 @@ def check_airflow_ops(arguments: list[str]) -> None:
         context = group.make_context(name, list(arguments), parent=context)
 
 
+def check_body(body: dict[str, Any], method: dict[str, Any]) -> None:
+    """Each key is one of the request's; a task is cleared in any state, where the default is failed ones only."""
+    schema = method["requestBody"]["content"]["application/json"]["schema"]
+    properties = rest_api()["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]["properties"]
+    assert set(body) <= set(properties)
+    assert body.get("only_failed") is False or "only_failed" not in properties
+
+
 def check_curl(arguments: list[str]) -> None:
     """The path, the method and each parameter are in Airflow's own description of its REST API."""
     url = next(argument for argument in arguments if argument.startswith("$AIRFLOW/"))
@@ -153,6 +162,8 @@ def check_curl(arguments: list[str]) -> None:
     for known, methods in rest_api()["paths"].items():
         pieces = known.split("/")
         if len(pieces) == len(wanted) and all(a == b or a.startswith("{") for a, b in zip(pieces, wanted, strict=True)):
+            if "-d" in arguments:
+                check_body(json.loads(arguments[arguments.index("-d") + 1]), methods[method])
             parameters = {parameter["name"] for parameter in methods[method].get("parameters", [])}
             assert {item.partition("=")[0] for item in query.split("&") if item} <= parameters, known
             return
