@@ -1,5 +1,6 @@
 """Every alert leads to a page that says what to do, in commands that exist."""
 
+import json
 import re
 import shlex
 from functools import cache
@@ -7,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import airflow.api_fastapi.core_api.openapi as openapi
-import click
 import pytest
 import typer
 import yaml
 from alert_cases import HERE, load_alerts
+from typer.core import TyperGroup
 
 from airflow_ops.cli import VERBS, app
 
@@ -69,6 +70,7 @@ def test_an_alert_has_its_page(alert: str) -> None:
     sections = re.split(r"^## .*$", text, flags=re.MULTILINE)[1:]
     assert all(len(section.split()) >= 5 for section in sections), "a heading has nothing to say"
     assert "```console" in sections[HEADINGS.index("Diagnosis")], "nothing to look at"
+    assert "**Escalate** " in sections[HEADINGS.index("Mitigation")], "nobody to call"
 
 
 def test_no_page_lacks_its_alert() -> None:
@@ -104,14 +106,49 @@ def check_kubectl(arguments: list[str]) -> None:
     assert rest[0] in KUBECTL
 
 
+@pytest.mark.parametrize(("page", "line"), ALL_COMMANDS)
+def test_a_selector_is_one_of_the_charts(page: str, line: str) -> None:
+    selectors = re.findall(r"-l (\S+)", line) if "-A" not in line.split() else []
+    assert [selector for selector in selectors if unknown_labels(selector)] == []
+
+
+@cache
+def known_labels() -> set[str]:
+    """Labels of our own pods, of the official chart's pods, and of worker pods."""
+    own = "\n".join(file.read_text() for file in (REPOSITORY / "charts/platform/templates").rglob("*.*"))
+    official = yaml.safe_load((REPOSITORY / "charts/platform/files/network.yaml").read_text())["pods"].values()
+    known = {f"{key}={value}" for labels in official for key, value in labels.items()} | {"kubernetes_executor=True"}
+    for key in re.findall(r"^(app\.kubernetes\.io/\w+): {{ \.component }}$", own, re.MULTILINE):
+        known |= {f"{key}={component}" for component in re.findall(r'"component" "([\w-]+)"', own)}
+    return known
+
+
+def unknown_labels(selector: str) -> set[str]:
+    """Labels of a selector that no pod here has; any DAG may be named."""
+    return {label for label in selector.split(",") if not label.startswith("dag_id=")} - known_labels()
+
+
+def test_a_selector_of_nothing_is_found() -> None:
+    assert unknown_labels("tier=airflow,component=nothing") == {"component=nothing"}
+    assert unknown_labels("app.kubernetes.io/name=airflow-nothing") == {"app.kubernetes.io/name=airflow-nothing"}
+
+
 def check_airflow_ops(arguments: list[str]) -> None:
     """The command line itself takes the arguments; nothing is run."""
     assert arguments[0] in VERBS
     group: Any = typer.main.get_command(app)
     context = group.make_context("airflow-ops", list(arguments))
-    while isinstance(group, click.Group):
+    while isinstance(group, TyperGroup):
         name, group, arguments = group.resolve_command(context, arguments)
         context = group.make_context(name, list(arguments), parent=context)
+
+
+def check_body(body: dict[str, Any], method: dict[str, Any]) -> None:
+    """Each key is one of the request's; a task is cleared in any state, where the default is failed ones only."""
+    schema = method["requestBody"]["content"]["application/json"]["schema"]
+    properties = rest_api()["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]["properties"]
+    assert set(body) <= set(properties)
+    assert body.get("only_failed") is False or "only_failed" not in properties
 
 
 def check_curl(arguments: list[str]) -> None:
@@ -125,6 +162,8 @@ def check_curl(arguments: list[str]) -> None:
     for known, methods in rest_api()["paths"].items():
         pieces = known.split("/")
         if len(pieces) == len(wanted) and all(a == b or a.startswith("{") for a, b in zip(pieces, wanted, strict=True)):
+            if "-d" in arguments:
+                check_body(json.loads(arguments[arguments.index("-d") + 1]), methods[method])
             parameters = {parameter["name"] for parameter in methods[method].get("parameters", [])}
             assert {item.partition("=")[0] for item in query.split("&") if item} <= parameters, known
             return

@@ -3,7 +3,7 @@
 A refresh asks the sources, checks each answer, and writes a configuration and a DAG file for each entry. One file a
 DAG, so that a mistake costs its own DAG only. An entry that is wrong keeps its last good files, and the run names it.
 The files become a commit of the bundle's repository: DAG processor and workers see the same, a run keeps its version,
-and a bad refresh is reverted like any change. Decision: docs/adr/0015.
+and a bad refresh is reverted like any change. Decision: docs/adr/0014.
 """
 
 import json
