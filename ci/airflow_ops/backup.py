@@ -58,7 +58,7 @@ def container(template: Object, like: str, command: list[str], variables: dict[s
 
 
 def look(cluster: Cluster, values: Values) -> Any:
-    """What the store holds and what is where the database should be; see `look` in charts/platform/files/backup.py."""
+    """What the store and the database server hold; see `look` in charts/platform/files/scripts/backup.py."""
     template = job_template(cluster)
     admin = {"CONNECTION_ADMIN": (values["global"]["secrets"]["metadata"], "connection-admin")}
     looking = container(template, "store", ["python", SCRIPT, "look"], admin)

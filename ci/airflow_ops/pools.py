@@ -9,7 +9,7 @@ from airflow_ops.console import fail
 from airflow_ops.repository import CHARTS, DAGS
 
 POOLS = DAGS / "config/pools.yaml"
-SCRIPT = CHARTS / "platform/files/pools.py"
+SCRIPT = CHARTS / "platform/files/scripts/pools.py"
 """Makes Airflow's pools those on its standard input; the migration Job runs it too."""
 KEYS = {"slots": int, "description": str, "include_deferred": bool}
 

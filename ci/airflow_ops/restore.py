@@ -15,7 +15,7 @@ from airflow_ops.kube import Cluster, connect
 from airflow_ops.values import Values, installed_values
 
 Backup = dict[str, Any]
-"""As `Backup` in charts/platform/files/backup.py describes it."""
+"""As `Backup` in charts/platform/files/scripts/backup.py describes it."""
 COMPONENTS = "tier=airflow,component in (scheduler,dag-processor,triggerer,api-server)"
 """What reads the metadata database, of either colour; worker pods go through the API server."""
 STOPPED = "platform/replicas-before-restore"
@@ -124,7 +124,7 @@ def load(cluster: Cluster, values: Values, chosen: Backup) -> None:
     script, name = ["python", backups.SCRIPT], chosen["name"]
     steps = [
         backups.container(template, "store", [*script, "fetch", name], admin),
-        {**backups.container(template, "dump", ["bash", "/etc/backup/backup-load.sh", "load"], {}), "name": "load"},
+        {**backups.container(template, "dump", ["bash", "/etc/backup/backup_load.sh", "load"], {}), "name": "load"},
         backups.container(
             template, "store", [*script, "verify", name], {**admin, "FERNET_KEY": (secrets["fernet"], "fernet-key")}
         ),

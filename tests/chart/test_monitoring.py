@@ -212,7 +212,7 @@ def test_a_changed_exporter_or_rotated_secret_replaces_its_pod(render: Render) -
         found = database_exporter(manifests)["Deployment"]["spec"]["template"]["metadata"]["annotations"]
         return dict(found)
 
-    script = (CHARTS / "platform/files/database_exporter.py").read_bytes()
+    script = (CHARTS / "platform/files/scripts/database_exporter.py").read_bytes()
     assert annotations()["checksum/script"] == hashlib.sha256(script).hexdigest()
     assert annotations() != annotations(**{"global": {"secretsRevision": "2"}})
 

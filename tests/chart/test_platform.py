@@ -229,7 +229,7 @@ def test_bad_values_are_refused_with_their_keys(
 @pytest.fixture(scope="module")
 def make_secrets() -> ModuleType:
     """The script that the Job runs."""
-    path = ROOT / "charts/platform/files/make_secrets.py"
+    path = ROOT / "charts/platform/files/scripts/make_secrets.py"
     spec = importlib.util.spec_from_file_location("make_secrets", path)
     assert spec is not None
     assert spec.loader is not None
