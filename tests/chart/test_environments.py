@@ -72,7 +72,7 @@ def test_services_reach_the_api_server_of_a_colour(environment: Rendered) -> Non
 
 
 def test_users_follow_the_active_colour_and_tasks_do_not(render: Render) -> None:
-    answer = render("airflow-platform", {"global": {"activeColour": "green"}}, only="services.yaml")
+    answer = render("airflow-platform", {"global": {"activeColour": "green"}}, only="api-server/service.yaml")
     colours = {
         o["metadata"]["name"]: o["spec"]["selector"].get("release") for o in answer.objects if o["kind"] == "Service"
     }

@@ -51,7 +51,7 @@ def test_the_migration_goes_straight_to_the_database_with_the_environments_image
 )
 def test_a_job_that_would_change_gets_another_name(render: Render, change: dict[str, Any]) -> None:
     before, after = (
-        render("airflow-platform", values, only="migration.yaml").one("Job", "airflow-migrate-")
+        render("airflow-platform", values, only="migration/job.yaml").one("Job", "airflow-migrate-")
         for values in ({}, change)
     )
     assert before["metadata"]["name"] != after["metadata"]["name"]
@@ -60,7 +60,7 @@ def test_a_job_that_would_change_gets_another_name(render: Render, change: dict[
 def test_a_job_that_stays_the_same_keeps_its_name(render: Render) -> None:
     unrelated = {"platform": {"quota": {"hard": {"pods": "7"}}, "gitMirror": {"refreshInterval": 9}}}
     before, after = (
-        render("airflow-platform", values, only="migration.yaml").one("Job", "airflow-migrate-")
+        render("airflow-platform", values, only="migration/job.yaml").one("Job", "airflow-migrate-")
         for values in ({}, unrelated)
     )
     assert before == after

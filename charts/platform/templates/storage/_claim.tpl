@@ -1,0 +1,13 @@
+{{/* A volume that many pods share. Takes a dict: root, name, size. */}}
+{{- define "platform.sharedVolume" }}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: {{ .name }}
+  labels: {{- include "platform.labels" (dict "root" .root "component" .name) | nindent 4 }}
+  annotations:
+    # Holds data: stays when the release goes.
+    helm.sh/resource-policy: keep
+spec: {{- include "platform.claim" (dict "root" .root "size" .size "mode" .root.Values.platform.volumes.sharedAccessMode) | nindent 2 }}
+{{- end }}
