@@ -18,7 +18,7 @@ Backup = dict[str, Any]
 """As `Backup` in charts/platform/files/scripts/backup.py describes it."""
 COMPONENTS = "tier=airflow,component in (scheduler,dag-processor,triggerer,api-server)"
 """What reads the metadata database, of either colour; worker pods go through the API server."""
-STOPPED = "platform/replicas-before-restore"
+STOPPED = "airflow-platform.io/replicas-before-restore"
 """Annotation of a Deployment that a restore stopped: how many replicas it had. A later run starts it from this."""
 STOP_SECONDS = 180
 START_SECONDS = 900

@@ -213,7 +213,7 @@ def test_a_changed_exporter_or_rotated_secret_replaces_its_pod(render: Render) -
         return dict(found)
 
     script = (CHARTS / "platform/files/scripts/database_exporter.py").read_bytes()
-    assert annotations()["checksum/script"] == hashlib.sha256(script).hexdigest()
+    assert annotations()["airflow-platform.io/script-checksum"] == hashlib.sha256(script).hexdigest()
     assert annotations() != annotations(**{"global": {"secretsRevision": "2"}})
 
 
