@@ -12,6 +12,7 @@ from chart_rendering import ENVIRONMENTS, HelmOutput, Render, Rendered, needs_ch
 from airflow_ops import deps, policies
 from airflow_ops.checks import notes
 from airflow_ops.manifests import parse, releases, template
+from airflow_ops.preflight import namespace_text
 from airflow_ops.repository import ROOT
 from airflow_ops.values import load_values, merge, read_yaml
 
@@ -170,8 +171,9 @@ def test_priority_classes_are_made_beside_helm(environment: Rendered) -> None:
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_a_namespace_enforces_restricted_pods(name: str) -> None:
-    namespace = yaml.safe_load((ROOT / f"k8s/namespaces/{name}.yaml").read_text())
+    namespace = yaml.safe_load(namespace_text(name))
     assert namespace["metadata"]["name"] == f"airflow-{name}"
+    assert namespace["metadata"]["labels"]["airflow-platform.io/environment"] == name
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 

@@ -6,6 +6,23 @@
 {{- trimPrefix "airflow-" .Release.Name -}}
 {{- end -}}
 
+{{/*
+Labels of this chart's own objects: the usual ones, and those that the official chart gives to its objects, so that one query
+(`release=airflow-blue`) finds all of a release. Takes a dict: root, component (as the official chart calls it).
+*/}}
+{{- define "platform.colourLabels" -}}
+app.kubernetes.io/name: {{ .root.Chart.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/part-of: airflow
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/version: {{ .root.Values.global.airflowVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+tier: airflow
+component: {{ .component }}
+release: {{ .root.Release.Name }}
+{{- end -}}
+
 {{/* The list of DAG bundles, as [dag_processor] dag_bundle_config_list takes it: the same for every component and worker. */}}
 {{- define "platform.dagBundles" -}}
 {{- $bundle := .Values.global.dagBundle -}}

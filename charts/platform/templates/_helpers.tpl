@@ -1,15 +1,35 @@
-{{/* Labels of every object here. Takes a dict: root, component. */}}
+{{/* Labels of every object. Takes a dict: root, component (the name of the template's folder). */}}
 {{- define "platform.labels" -}}
-app.kubernetes.io/name: {{ .component }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{ include "platform.podLabels" . }}
+app.kubernetes.io/version: {{ .root.Values.global.airflowVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
+{{/*
+Labels of pods: those above that stay the same in every version, because changing one would restart every pod, and because
+the pod template of a Job cannot be changed. Takes a dict: root, component.
+*/}}
+{{- define "platform.podLabels" -}}
+{{ include "platform.selector" . }}
 app.kubernetes.io/part-of: airflow
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end -}}
 
-{{/* Labels that select the pods of one component. */}}
+{{/* Labels that select the pods of one component. Selectors cannot be changed after the first install. Takes a dict: root, component. */}}
 {{- define "platform.selector" -}}
-app.kubernetes.io/name: {{ .component }}
+app.kubernetes.io/name: {{ .root.Chart.Name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{/*
+Labels of the Jobs that a CronJob starts. They lack the instance: a deploy gives up when one of its release's Jobs has failed,
+and these Jobs are not part of a deploy. Takes a dict: root, component.
+*/}}
+{{- define "platform.cronJobLabels" -}}
+app.kubernetes.io/name: {{ .root.Chart.Name }}
+app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/part-of: airflow
 {{- end -}}
 
 {{- define "platform.image" -}}

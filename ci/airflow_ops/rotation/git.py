@@ -55,7 +55,7 @@ def swap(present: Content) -> Content:
 
 
 def _mirror_pods(place: Place) -> Iterator[str]:
-    selector = "app.kubernetes.io/name=airflow-git-mirror"
+    selector = "app.kubernetes.io/component=git-mirror"
     pods = place.cluster.core.list_namespaced_pod(place.cluster.namespace, label_selector=selector).items
     yield from (pod.metadata.name for pod in pods)
 

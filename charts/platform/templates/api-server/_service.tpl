@@ -4,7 +4,7 @@ apiVersion: v1
 kind: Service
 metadata:
   name: {{ .name }}
-  labels: {{- include "platform.labels" (dict "root" .root "component" .name) | nindent 4 }}
+  labels: {{- include "platform.labels" (dict "root" .root "component" "api-server") | nindent 4 }}
 spec:
   selector:
     tier: airflow

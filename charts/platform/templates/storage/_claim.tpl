@@ -1,11 +1,11 @@
-{{/* A volume that many pods share. Takes a dict: root, name, size. */}}
+{{/* A volume that many pods share. Takes a dict: root, component, name, size. */}}
 {{- define "platform.sharedVolume" }}
 ---
 apiVersion: v1
 kind: PersistentVolumeClaim
 metadata:
   name: {{ .name }}
-  labels: {{- include "platform.labels" (dict "root" .root "component" .name) | nindent 4 }}
+  labels: {{- include "platform.labels" (dict "root" .root "component" .component) | nindent 4 }}
   annotations:
     # Holds data: stays when the release goes.
     helm.sh/resource-policy: keep
