@@ -17,7 +17,6 @@ from airflow_ops.repository import ROOT
 from airflow_ops.values import load_values, value_files
 
 
-
 def _kubernetes_versions() -> tuple[str, ...]:
     chart = yaml.safe_load((ROOT / "charts/platform/Chart.yaml").read_text())
     listed = chart["annotations"]["airflow-platform.io/kubernetes-versions"]

@@ -117,7 +117,8 @@ def check_namespace(cluster: Cluster) -> None:
     if labels.get("pod-security.kubernetes.io/enforce") != "restricted":
         raise fail(
             f"namespace {cluster.namespace} does not enforce Pod Security `restricted`.",
-            f"sed s/ENVIRONMENT/{cluster.environment}/ k8s/namespace.yaml | kubectl --context {cluster.context} apply -f -",
+            f"sed s/ENVIRONMENT/{cluster.environment}/ k8s/namespace.yaml | "
+            f"kubectl --context {cluster.context} apply -f -",
         )
 
 

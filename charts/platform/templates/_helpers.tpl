@@ -50,21 +50,14 @@ imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end -}}
 {{- end -}}
 
-{{/* Pod Security `restricted` for a pod of the Airflow image; takes the root. */}}
+{{/* Security context of a pod of the Airflow image, the same as of the official chart's pods. Takes the root. */}}
 {{- define "platform.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 50000
-runAsGroup: 0
-fsGroup: 0
-seccompProfile:
-  type: RuntimeDefault
+{{- required "airflow.securityContexts.pod is not set: pods must not run as root; values/base.yaml shows how" (dig "securityContexts" "pod" "" .Values.airflow) | toYaml -}}
 {{- end -}}
 
+{{/* Security context of every container, the same as of the official chart's. Takes the root. */}}
 {{- define "platform.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
+{{- required "airflow.securityContexts.containers is not set: containers must not gain rights; values/base.yaml shows how" (dig "securityContexts" "containers" "" .Values.airflow) | toYaml -}}
 {{- end -}}
 
 {{/* What no metadata of a Job's name may outlive: a Job cannot be changed, so its name carries a hash of what it runs. */}}
@@ -101,4 +94,23 @@ git://airflow-git-origin/dags.git
 {{- else -}}
 {{ .Values.platform.gitMirror.origin }}
 {{- end -}}
+{{- end -}}
+
+{{/*
+The Service that a StatefulSet names. Kubernetes wants one without an address for it; clients use the component's other Service,
+whose address stays the same when a pod is replaced. Takes a dict: root, component, port, number.
+*/}}
+{{- define "platform.headlessService" -}}
+apiVersion: v1
+kind: Service
+metadata:
+  name: airflow-{{ .component }}-headless
+  labels: {{- include "platform.labels" . | nindent 4 }}
+spec:
+  clusterIP: None
+  selector: {{- include "platform.selector" . | nindent 4 }}
+  ports:
+    - name: {{ .port }}
+      port: {{ .number }}
+      targetPort: {{ .number }}
 {{- end -}}
