@@ -8,6 +8,7 @@ import pytest
 import yaml
 from chart_rendering import CHARTS, ENVIRONMENTS, HelmOutput, Render, Rendered, needs_chart, rendered
 
+from airflow_ops.manifests import KUBERNETES_VERSIONS
 from airflow_ops.repository import ROOT
 
 
@@ -43,6 +44,7 @@ def render(tmp_path: Path) -> Render:
         own.write_text(yaml.safe_dump(values or {}))
         files = (ROOT / "values/base.yaml", ROOT / f"values/{environment}.yaml", own)
         command = ["helm", "template", release, str(ROOT / "charts" / chart), "-n", f"airflow-{environment}"]
+        command += ["--kube-version", KUBERNETES_VERSIONS[-1]]
         command += [part for file in files for part in ("-f", str(file))]
         command += ["--show-only", f"templates/{only}"] if only else []
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
