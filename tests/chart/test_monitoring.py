@@ -121,7 +121,7 @@ def test_every_threshold_can_be_changed(render: Render) -> None:
     [
         (
             {"AirflowQueueDeeper": {"enabled": False}},
-            "names AirflowQueueDeeper, which is no alert: take one of Airflow",
+            "names AirflowQueueDeeper, which is not an alert: take one of Airflow",
         ),
         ({"AirflowSchedulerDown": {"threshold": 3}}, "AirflowSchedulerDown.threshold is set, but this alert compares"),
         ({"AirflowQueueDeep": {"treshold": 3}}, "'treshold' not allowed"),

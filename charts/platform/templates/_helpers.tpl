@@ -32,18 +32,19 @@ app.kubernetes.io/component: {{ .component }}
 app.kubernetes.io/part-of: airflow
 {{- end -}}
 
+{{/* Image of Airflow and of every script. Takes the root. */}}
 {{- define "platform.image" -}}
 {{ .Values.global.image.repository }}:{{ .Values.global.image.tag }}
 {{- end -}}
 
-{{/* How a pod logs in to the registry, the same as the official chart's pods; takes the root. */}}
+{{/* Secrets with which a node pulls the images, the same as for the official chart's pods. Takes the root. */}}
 {{- define "platform.pullSecrets" -}}
 {{- with .Values.airflow.imagePullSecrets -}}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end -}}
 {{- end -}}
 
-{{/* Not empty where pods log in to the registry by global.secrets.registry. Takes the root. */}}
+{{/* `yes` if airflow.imagePullSecrets names global.secrets.registry, else empty. Takes the root. */}}
 {{- define "platform.usesRegistrySecret" -}}
 {{- range .Values.airflow.imagePullSecrets -}}
 {{- if eq .name $.Values.global.secrets.registry -}}yes{{- end -}}
@@ -60,12 +61,12 @@ imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- required "airflow.securityContexts.containers is not set: containers must not gain rights; values/base.yaml shows how" (dig "securityContexts" "containers" "" .Values.airflow) | toYaml -}}
 {{- end -}}
 
-{{/* What no metadata of a Job's name may outlive: a Job cannot be changed, so its name carries a hash of what it runs. */}}
+{{/* A Job cannot be changed once it is made, so its name ends in a hash of everything that it runs with. Takes a list of that. */}}
 {{- define "platform.hash" -}}
 {{ toJson . | sha256sum | trunc 10 }}
 {{- end -}}
 
-{{/* Environment of a Secret's entries under the names that a script reads. Takes a list of (variable, secret, key). */}}
+{{/* Environment variables with the content of Secrets. Takes a list of (variable, Secret, key). */}}
 {{- define "platform.secretEnv" -}}
 {{- range . }}
 - name: {{ index . 0 }}
@@ -76,7 +77,7 @@ imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{/* Spec of a volume claim. Takes a dict: root, size, mode. */}}
+{{/* Spec of a volume claim. Takes a dict: root, size, mode (the access mode). */}}
 {{- define "platform.claim" -}}
 accessModes: [{{ .mode }}]
 {{- with .root.Values.platform.volumes.storageClassName }}
@@ -87,7 +88,7 @@ resources:
     storage: {{ .size }}
 {{- end -}}
 
-{{/* Address that the Git mirror fetches from. */}}
+{{/* Address that the Git mirror fetches from. Takes the root. */}}
 {{- define "platform.gitOriginUrl" -}}
 {{- if .Values.platform.gitOrigin.enabled -}}
 git://airflow-git-origin/dags.git

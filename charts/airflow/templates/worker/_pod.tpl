@@ -1,16 +1,16 @@
 {{/*
-One worker pod of KubernetesExecutor. It runs user code: no database password, no Fernet key, no API key, no service
-account token; tasks reach Airflow through the execution API alone.
+One worker pod of KubernetesExecutor. It runs users' code, so it gets no database password, no Fernet key, no API key and no
+service account token: tasks reach Airflow through the execution API only.
 
 Takes a dict: root (the chart's context), size (its name), spec (its entry in dags/config/sizes.yaml).
-What a size needs beyond that is in pod_templates/<size>.yaml, a partial Pod: maps are merged into this one, and
-volumes and the base container's volumeMounts and env are appended to it.
+What else a size needs is in pod_templates/<size>.yaml, a partial Pod: its maps are merged into this one; its volumes, and the
+volumeMounts and env of its container `base`, are appended.
 */}}
 {{- define "worker.pod" -}}
 {{- $path := printf "files/pod_templates/%s.yaml" .size -}}
 {{- $own := tpl (.root.Files.Get $path) .root | fromYaml | default dict -}}
 {{- if hasKey $own "Error" -}}
-{{- fail (printf "pod_templates/%s.yaml is no YAML map: %s" .size (get $own "Error")) -}}
+{{- fail (printf "pod_templates/%s.yaml is not a YAML map: %s" .size (get $own "Error")) -}}
 {{- end -}}
 {{- $pod := include "worker.common" . | fromYaml -}}
 {{- $base := first $pod.spec.containers -}}
@@ -27,6 +27,7 @@ volumes and the base container's volumeMounts and env are appended to it.
 {{- toYaml $pod -}}
 {{- end -}}
 
+{{/* The pod without what is in pod_templates/<size>.yaml. Takes the same dict. */}}
 {{- define "worker.common" -}}
 {{- $airflow := .root.Values.airflow -}}
 {{- $global := .root.Values.global -}}
@@ -43,7 +44,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
   annotations:
-    # An autoscaler that moves pods about would kill tasks: Cluster Autoscaler, then Karpenter.
+    # Autoscalers must not move the pod to another node: that would kill its task. For Cluster Autoscaler and Karpenter.
     cluster-autoscaler.kubernetes.io/safe-to-evict: "false"
     karpenter.sh/do-not-disrupt: "true"
 spec:
@@ -72,7 +73,7 @@ spec:
   securityContext: {{- toYaml $airflow.securityContexts.pod | nindent 4 }}
   containers:
     - name: base
-      # KubernetesExecutor puts [kubernetes_executor] worker_container_repository and _tag here, which are the same.
+      # KubernetesExecutor replaces it with [kubernetes_executor] worker_container_repository and _tag, which name the same image.
       image: {{ $global.image.repository }}:{{ $global.image.tag }}
       imagePullPolicy: {{ $airflow.images.pod_template.pullPolicy }}
       securityContext: {{- toYaml $airflow.securityContexts.containers | nindent 8 }}
@@ -82,7 +83,7 @@ spec:
       env:
         - name: AIRFLOW_HOME
           value: {{ $airflow.airflowHome }}
-        # The root is read-only; libraries keep their caches under HOME.
+        # The root file system is read-only, and libraries write their caches under HOME.
         - name: HOME
           value: /tmp
         {{- range $airflow.env }}

@@ -1,4 +1,4 @@
-{{/* What the containers of a backup have in common. Takes a dict: root, image. */}}
+{{/* What all containers of a backup share. Takes a dict: root, image. */}}
 {{- define "platform.backupContainer" -}}
 {{- $backup := .root.Values.platform.backup -}}
 image: {{ .image }}

@@ -1,4 +1,4 @@
-{{/* Claims of volumes that may not have another pod yet: object-store, logs, backup. A YAML list. */}}
+{{/* Volumes that no pod may have mounted yet, as a YAML list of names. The Job mounts them; job.yaml says why. Takes the root. */}}
 {{- define "migration.claims" -}}
 {{- $p := .Values.platform -}}
 {{- $claims := list -}}
@@ -9,15 +9,17 @@
 {{- toYaml $claims -}}
 {{- end -}}
 
+{{/* Class of the auth manager, whose tables are migrated too. Takes the root. */}}
 {{- define "migration.authManager" -}}
 {{- required "airflow.config.core.auth_manager is not set: the migration makes that auth manager's tables" (.Values.airflow.config | default dict | dig "core" "auth_manager" "") -}}
 {{- end -}}
 
+{{/* Airflow variables as YAML, with the templates in them resolved. Takes the root. */}}
 {{- define "migration.variables" -}}
 {{- tpl (toYaml .Values.platform.variables) . -}}
 {{- end -}}
 
-{{/* Name of the Job and its ConfigMap: a version that people can read, and a hash of everything that the Job runs with. */}}
+{{/* Name of the Job and its ConfigMap: the version for people, and a hash of everything that the Job runs with. Takes the root. */}}
 {{- define "migration.name" -}}
 {{- $p := .Values.platform -}}
 {{- printf "airflow-migrate-%s-%s" (.Values.global.airflowVersion | replace "." "-") (include "platform.hash" (list

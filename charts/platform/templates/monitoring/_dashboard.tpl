@@ -1,7 +1,7 @@
 {{/*
-Moves the line of each panel that shows an alert's threshold to where this environment has it, in place. Takes a dict: dashboard,
-alerts (platform.monitoring.alerts). The panel names the alert in the title of a link. A colour begins at its number, so that 0
-is written as the least above it.
+Changes a dashboard in place: a line that shows an alert's threshold moves to the threshold of this environment. Takes a dict:
+dashboard, alerts (platform.monitoring.alerts). A panel names its alert in the title of a link. Grafana also colours a
+value that equals the line, while an alert fires above its threshold only, so a threshold of 0 is written as 0.001.
 */}}
 {{- define "platform.dashboard" -}}
 {{- range $panel := .dashboard.panels -}}

@@ -1,6 +1,6 @@
 {{/*
-The rules of one pod's policy on one side. Takes a dict: root, network (files/network.yaml), pod (its name there), side
-(`to` for what it sends, `from` for what it takes).
+The rules of one pod's policy for one direction. Takes a dict: root, network (the content of files/network.yaml), pod (its name
+there), side (`to` for connections that it opens, `from` for those that it accepts).
 */}}
 {{- define "network.rules" -}}
 {{- range $path := .network.paths }}
@@ -16,7 +16,10 @@ The rules of one pod's policy on one side. Takes a dict: root, network (files/ne
 {{- end }}
 {{- end -}}
 
-{{/* One other side: a pod, a namespace or addresses; addresses outside may have ports of their own. */}}
+{{/*
+The rule for one other end: a pod, a namespace, or addresses, which may name ports of their own. Takes a dict: root, network, side,
+other (the name of the other end), ports.
+*/}}
 {{- define "network.rule" -}}
 {{- $settings := .root.Values.platform.networkPolicy }}
 {{- if hasKey .network.pods .other }}
@@ -46,7 +49,10 @@ The rules of one pod's policy on one side. Takes a dict: root, network (files/ne
 {{- end }}
 {{- end -}}
 
-{{/* Everywhere means everywhere but the metadata database, which has a path of its own. */}}
+{{/*
+A block of addresses. `outside` with every address leaves out the metadata database, which only the pods of its own path may reach.
+Takes a dict: settings (platform.networkPolicy), other, address.
+*/}}
 {{- define "network.block" -}}
 {{- $except := .address.except | default list }}
 {{- if and (eq .other "outside") (hasSuffix "/0" .address.cidr) }}
@@ -62,6 +68,7 @@ except: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
+{{/* Ports as a policy writes them. Takes a list: a number for TCP, or a text such as 53/UDP. */}}
 {{- define "network.ports" -}}
 ports:
 {{- range . }}

@@ -1,4 +1,4 @@
-{{/* What each Job of a rotation is given of Secrets: its name, then a list of (variable, Secret, key). A YAML map. */}}
+{{/* The Jobs of rotations with their variables from Secrets, as YAML: name to a list of (variable, Secret, key). Takes the root. */}}
 {{- define "rotation.jobs" -}}
 {{- $secrets := .Values.global.secrets -}}
 rotate-fernet-key:

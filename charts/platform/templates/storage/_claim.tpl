@@ -7,7 +7,7 @@ metadata:
   name: {{ .name }}
   labels: {{- include "platform.labels" (dict "root" .root "component" .component) | nindent 4 }}
   annotations:
-    # Holds data: stays when the release goes.
+    # It holds data, so it stays when the release is uninstalled.
     helm.sh/resource-policy: keep
 spec: {{- include "platform.claim" (dict "root" .root "size" .size "mode" .root.Values.platform.volumes.sharedAccessMode) | nindent 2 }}
 {{- end }}
