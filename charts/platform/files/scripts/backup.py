@@ -1,4 +1,4 @@
-"""Backups of the metadata database in object storage, and the way back. Runs in pods of the environment's image.
+"""Backups of the metadata database in object storage, and restoring them. Runs in pods of the environment's image.
 
     backup.py connection             write what pg_dump and pg_restore connect by
     backup.py store                  after pg_dump: check the dump, store it, delete what is too old
@@ -33,7 +33,7 @@ WORK = Path(os.environ.get("WORK", "/var/backup"))
 RESTORED = "airflow_restored"
 """The database that a backup is restored into, beside the present one."""
 UNFINISHED = timedelta(days=1)
-"""A dump without its description that is older belongs to a backup that ended half-way: no Job lives as long."""
+"""A dump that is older and has no description belongs to a backup that failed: no Job runs as long."""
 REVISIONS = {"alembic_version": "airflow.migrations", "alembic_version_fab": "airflow.providers.fab.migrations"}
 """Tables with a schema's revision, and the package whose newest migration it has to be."""
 DIALECT: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
@@ -41,7 +41,7 @@ DIALECT: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 class ProblemError(Exception):
-    """What keeps a command from being done, in words for the user."""
+    """Why a command cannot be done, in words for the user."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Store:
         backups = self.backups()
         old = [b for b in backups[:-at_least] if datetime.fromisoformat(b.started) < now - timedelta(days=days)]
         for backup in old:
-            # The description first: a dump alone is no backup, a description alone would look like one.
+            # The description first: a dump alone is not taken for a backup, but a description alone would be.
             self.files.rm_file(self.path(f"{backup.name}.json"))
             self.files.rm_file(self.path(f"{backup.name}.dump"))
         self.files.invalidate_cache()
@@ -133,7 +133,7 @@ class Store:
 
 
 def _time_of(name: str) -> datetime:
-    """When a backup began, from its name; the far future for whatever is no backup of ours."""
+    """When a backup began, from its name; the far future for anything that is not a backup of ours."""
     try:
         return datetime.strptime(name.split("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
@@ -169,7 +169,7 @@ def quoted(name: str) -> str:
 
 
 def acting_role(server: sa.Connection, login: str) -> str:
-    """The role that a login acts as: with two logins that take turns, the owner of everything is neither of them."""
+    """The role that a login acts as: two logins take turns in rotations, and a third role owns everything."""
     entries = "SELECT split_part(entry, '=', 2) FROM pg_roles, unnest(rolconfig) AS entry"
     query = sa.text(f"{entries} WHERE rolname = :login AND entry LIKE 'role=%'")
     return str(server.execute(query, {"login": login}).scalar() or login)
@@ -339,7 +339,7 @@ def decrypt_all(database: sa.Connection) -> int:
 
 
 def mark(server: sa.Connection, database: str, text: str) -> None:
-    """Set a database's comment."""
+    """Set the comment of a database."""
     literal = sa.literal(text).compile(dialect=DIALECT, compile_kwargs={"literal_binds": True})
     server.execute(sa.text(f"COMMENT ON DATABASE {quoted(database)} IS {literal}"))
 

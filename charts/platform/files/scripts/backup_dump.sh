@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Dump the metadata database into $WORK: one transaction sees it, so it is consistent while Airflow goes on.
+# Dump the metadata database into $WORK. One transaction reads it, so the dump is consistent although Airflow goes on.
 set -euo pipefail
 umask 077
 started=$(date -u +%Y-%m-%dT%H:%M:%S+00:00)
-# Never wait for long behind a migration's lock: everything else would queue behind this.
+# Do not wait long for a lock that a migration holds: every other query would wait behind this one.
 pg_dump --dbname=service=metadata --format=custom --lock-wait-timeout=60s --file="$WORK/dump"
-# Read from the dump and not from the database: these are its own revisions, and it can be read.
+# From the dump and not from the database: so they are the dump's own revisions, and it is certain that the dump can be read.
 revision() { pg_restore --data-only --table="$1" --file=- "$WORK/dump" | sed -n '/^COPY /,/^\\\.$/p' | sed '1d;$d'; }
 {
   echo "started=$started"

@@ -1,4 +1,4 @@
-"""Log in to the metadata database as the next login; waits for it to be made, since that may be another person's step.
+"""Log in to the metadata database as the next login; wait until it exists, because somebody else may have to make it.
 
 Runs as a Job made of CronJob airflow-check-database-login, by `airflow-ops rotate database`.
 """
@@ -14,7 +14,7 @@ SECONDS = 1400
 
 
 def main() -> None:
-    """Try until it holds, or tell why it does not."""
+    """Try until it succeeds, or print why it does not."""
     url = sqlalchemy.make_url(os.environ["NEXT_CONNECTION"])
     end = time.monotonic() + SECONDS
     while True:

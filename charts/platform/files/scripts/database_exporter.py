@@ -1,4 +1,4 @@
-"""Tell Prometheus what the metadata database knows and StatsD does not: waits, heartbeats, runs, sizes, connections.
+"""Metrics from the metadata database that StatsD does not have: waiting times, heartbeats, runs, sizes, connections.
 
 Runs as a Deployment in environments with `platform.monitoring.databaseExporter.enabled`, against PostgreSQL. Every
 statement is a short read in a transaction of its own, over the one connection that this process holds: a database that
@@ -25,9 +25,9 @@ PORT = 9103
 STATEMENT_TIMEOUT = 2000
 """Milliseconds that a statement may take; all of them together stay below Prometheus' timeout of a scrape."""
 LOCK_TIMEOUT = 500
-"""Milliseconds to wait for a lock: a migration that holds a table is not to find readers in its queue."""
+"""Milliseconds to wait for a lock: a migration must not find readers waiting for its table."""
 STUCK_RUNS_TOLD = 20
-"""DAGs that `airflow_database_dag_runs_stuck` names at most: beyond that it is not the DAGs."""
+"""DAGs that `airflow_database_dag_runs_stuck` names at most: if there are more, the cause is not the DAGs."""
 
 log = logging.getLogger("database-exporter")
 
@@ -164,7 +164,7 @@ METRICS = (
     Metric(
         "xcom_largest_bytes",
         "Bytes, as stored, of the largest XCom of the runs that are running or were due in the last hour.",
-        # A look into the primary key for each run: as a join it reads the whole table.
+        # One lookup in the primary key for each run: a join would read the whole table.
         """
         SELECT coalesce(max((SELECT max(pg_column_size(value)) FROM xcom WHERE xcom.dag_run_id = dag_run.id)), 0)
         FROM dag_run WHERE state = 'running' OR run_after > now() - interval '1 hour'
@@ -187,12 +187,12 @@ METRICS = (
 
 
 def connect(url: str) -> Engine:
-    """The one connection, made when it is needed and again when it broke.
+    """The one connection, made when it is needed and again after it broke.
 
     Args:
         url: Address of the database for SQLAlchemy, with psycopg2 or psycopg 3 as its driver.
     """
-    # A host that vanished without a word is noticed in ten seconds, not in the kernel's fifteen minutes.
+    # A host that stopped answering is noticed in ten seconds, not in the kernel's fifteen minutes.
     patience = {"connect_timeout": 5, "keepalives_idle": 10, "tcp_user_timeout": 10000}
     return create_engine(
         url,
@@ -217,7 +217,7 @@ def read(engine: Engine, statement: str) -> list[Sequence[Any]]:
 
 
 class Database(Collector):
-    """The database as metrics: each scrape reads it anew."""
+    """The database as metrics: each scrape reads it again."""
 
     def __init__(self, engine: Engine) -> None:
         """Keep the way to the database."""
@@ -299,7 +299,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Quiet(WSGIRequestHandler):
-    """A line a scrape says nothing."""
+    """Without access logs: a line for each scrape would say nothing."""
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""

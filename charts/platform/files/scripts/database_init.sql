@@ -1,5 +1,5 @@
--- Runs once, when the development database is made: two databases, each with an owner that cannot enter the other.
--- Worker pods know the warehouse's password only.
+-- Runs once, when the development database is made: two databases, each with an owner that may not connect to the other.
+-- Worker pods have the password of the warehouse only.
 \getenv airflow_password AIRFLOW_PASSWORD
 \getenv warehouse_password WAREHOUSE_PASSWORD
 CREATE ROLE airflow LOGIN PASSWORD :'airflow_password';

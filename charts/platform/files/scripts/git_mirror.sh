@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Keep a copy of a Git repository that never forgets a commit: runs are pinned to the commit they started with, and a
-# force-push or a deleted branch must not take it away. While the origin is away the copy stays as it is.
-#   git-mirror.sh REPOSITORY ORIGIN SECONDS REPLICAS
+# Keep a copy of a Git repository that never loses a commit: a run uses the commit with which it started, and that must still be there
+# after a force-push or when a branch is deleted. While the origin does not answer the copy stays as it is.
+#   git_mirror.sh REPOSITORY ORIGIN SECONDS REPLICAS
 set -euo pipefail
 repository=$1 origin=$2 interval=$3 replicas=$4
 credentials=/etc/git-origin
@@ -10,7 +10,7 @@ export GIT_TERMINAL_PROMPT=0
 export GIT_SSH_COMMAND="ssh -o BatchMode=yes -o ConnectTimeout=10 -o IdentitiesOnly=yes -o StrictHostKeyChecking=yes"
 GIT_SSH_COMMAND+=" -i $credentials/ssh-privatekey -o UserKnownHostsFile=$credentials/known_hosts"
 
-# Whoever clones gets branches and tags and nothing else, so what a branch or tag leaves behind is kept as a tag.
+# A clone gets branches and tags only, so a commit that a branch or tag no longer reaches is kept as a tag.
 publish() { # ref commit
   local old
   old=$(git -C "$repository" rev-parse --quiet --verify "$1" || true)
@@ -28,7 +28,7 @@ publish_all() {
     while read -r ref commit; do publish "refs/${ref#refs/tags/incoming/}" "$commit"; done
 }
 
-# Used by git, with the action as its argument; the password is in no argument and no variable of this process.
+# Git calls it with the action as its argument. The password is neither in an argument nor in a variable of this process.
 # shellcheck disable=SC2016  # git expands it, not this shell
 helper='!f() { if [ "$1" = get ] && [ -e C/password ]; then echo "username=$(cat C/username)"; echo "password=$(cat C/password)"; fi; }; f'
 
@@ -40,8 +40,8 @@ fetch() {
 
 [ -e "$repository/HEAD" ] || git init --quiet --bare --initial-branch=main "$repository"
 git -C "$repository" config gc.pruneExpire never
-# Of several replicas none moves a branch before the others have its commits: a task may be told of them by one replica
-# and ask the next. So a branch moves one round after its commits came.
+# With several replicas no branch moves before all of them have its commits: a task may learn of a commit from one replica and ask another
+# for it. So a branch moves one round after its commits have arrived.
 while true; do
   touch "$repository/round"
   if [ "$replicas" -gt 1 ]; then publish_all; fi
@@ -49,7 +49,7 @@ while true; do
     if [ "$replicas" -eq 1 ] || [ ! -e "$repository/fetched" ]; then publish_all; fi
     touch "$repository/fetched"
   else
-    echo "the origin does not answer; serving what is here" >&2
+    echo "the origin does not answer; serving the copy" >&2
   fi
   sleep "$interval" &
   wait $!

@@ -1,4 +1,4 @@
-"""Make what an environment keeps secret, once: add what is missing, never change what is there.
+"""Make the Secrets of an environment once: add what is missing, never change what is there.
 
 Runs as a Job in environments with `platform.secrets.mode: generated`. Reads what is wanted from the JSON file named by
 its argument: `namespace`, `secrets` (name of each Secret by purpose), `connections` and `users` (names).
@@ -43,7 +43,7 @@ def password() -> str:
 
 
 def connection(kind: str, **fields: Any) -> str:
-    """An Airflow connection as JSON, the form without any quoting rule."""
+    """An Airflow connection as JSON, the form that needs no quoting."""
     return json.dumps({"conn_type": kind, **fields}, sort_keys=True)
 
 

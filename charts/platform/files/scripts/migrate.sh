@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Bring the metadata database to this image's version, then pools, variables and users to what the values say.
-# Every step may run again.
+# Migrate the metadata database to this image's version, then set pools, variables and users as the values say.
+# Every step may be repeated.
 set -euo pipefail
 
 airflow db check --retry "$((DATABASE_TIMEOUT / 5))" --retry-delay 5
 
-# `airflow db migrate` prints a traceback and still succeeds where the auth manager cannot be imported.
+# `airflow db migrate` prints a traceback and still succeeds if the auth manager cannot be imported.
 python -c 'from airflow.configuration import conf; conf.getimport("core", "auth_manager")'
 
 airflow db migrate

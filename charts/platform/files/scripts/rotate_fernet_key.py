@@ -1,4 +1,4 @@
-"""Encrypt what the metadata database keeps encrypted with the first Fernet key, and read all of it with that key alone.
+"""Encrypt all encrypted values of the metadata database with the first Fernet key, and read them with that key only.
 
 May run again. Runs as a Job made of CronJob airflow-rotate-fernet-key, by `airflow-ops rotate fernet`. Not Airflow's
 own command `rotate-fernet-key` (3.3.2): it ends with InvalidToken while a task is deferred, for the arguments of such a
@@ -22,12 +22,12 @@ def rows(session: Any) -> Iterator[Any]:
 
     for model in (Connection, ConnectionTestRequest, Variable):
         yield from session.scalars(select(model))
-    # As Airflow itself tells plain arguments from encrypted ones.
+    # Airflow itself distinguishes plain arguments from encrypted ones in this way.
     yield from (row for row in session.scalars(select(Trigger)) if not row.encrypted_kwargs.startswith("{"))
 
 
 def name(row: Any) -> str:
-    """What an operator knows a row by."""
+    """The name of a row for an operator."""
     return f"{row.__tablename__} {getattr(row, 'conn_id', None) or getattr(row, 'key', None) or row.id}"
 
 
@@ -42,7 +42,7 @@ def tokens(row: Any) -> list[str]:
 
 
 def rotate(session: Any) -> list[str]:
-    """Encrypt all anew; names of the rows that none of the keys reads."""
+    """Encrypt everything again; the names of the rows that none of the keys decrypts."""
     lost = []
     for row in rows(session):
         try:
@@ -66,7 +66,7 @@ def unreadable(session: Any, key: str) -> tuple[int, list[str]]:
 
 
 def main() -> None:
-    """Rotate, check, and tell how much there is; the exit code is 1 where a value stays unreadable."""
+    """Rotate, check, and print the number of values; the exit code is 1 if one cannot be decrypted."""
     from airflow.configuration import conf
     from airflow.utils.session import create_session
 
