@@ -21,7 +21,7 @@ Series = tuple[str, frozenset[tuple[str, str]]]
 
 def known_metrics() -> dict[str, dict[str, str]]:
     """Metric to its row of metrics.tsv: what is scraped, what Airflow sends for it, and the event that it needs."""
-    with (HERE / "metrics.tsv").open() as file:
+    with (REPOSITORY / "charts/platform/files/metrics/metrics.tsv").open() as file:
         return {row["metric"]: row for row in csv.DictReader(file, delimiter="\t")}
 
 

@@ -19,7 +19,7 @@ import pytest
 from exporter import free_ports
 from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 
-SCRIPT = Path(__file__).parents[2] / "charts/platform/files/database_exporter.py"
+SCRIPT = Path(__file__).parents[2] / "charts/platform/files/scripts/database_exporter.py"
 
 
 def _programs() -> Path | None:

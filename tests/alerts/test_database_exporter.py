@@ -284,7 +284,7 @@ def test_its_states_are_those_of_airflow(script: ModuleType) -> None:
 
 
 def test_the_list_of_metrics_has_what_it_tells(script: ModuleType) -> None:
-    with (HERE / "metrics.tsv").open() as file:
+    with (HERE.parents[1] / "charts/platform/files/metrics/metrics.tsv").open() as file:
         rows = {row["metric"]: row for row in csv.DictReader(file, delimiter="\t")}
     listed = {name: row["labels"] for name, row in rows.items() if name.startswith("airflow_database_")}
     told = {f"airflow_database_{metric.name}": ",".join(metric.labels) or "-" for metric in script.METRICS}

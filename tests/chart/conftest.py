@@ -9,6 +9,7 @@ import yaml
 from chart_rendering import CHARTS, ENVIRONMENTS, HelmOutput, Render, Rendered, needs_chart, rendered
 
 from airflow_ops.environments.environment import Environment
+from airflow_ops.manifests.objects import KUBERNETES_VERSIONS
 from airflow_ops.paths import ROOT
 
 
@@ -44,6 +45,7 @@ def render(tmp_path: Path) -> Render:
         own.write_text(yaml.safe_dump(values or {}))
         files = (*Environment.load(environment).value_files, own)
         command = ["helm", "template", release, str(ROOT / "charts" / chart), "-n", f"airflow-{environment}"]
+        command += ["--kube-version", KUBERNETES_VERSIONS[-1]]
         command += [part for file in files for part in ("-f", str(file))]
         command += ["--show-only", f"templates/{only}"] if only else []
         answer = subprocess.run(command, capture_output=True, text=True, check=False)

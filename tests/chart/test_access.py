@@ -16,13 +16,13 @@ def overlay(name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["staging", "prod"])
 def test_the_page_is_behind_tls(render: Render, name: str) -> None:
-    ingress = render("airflow-platform", environment=name, only="ingress.yaml").one("Ingress", "airflow")
+    ingress = render("airflow-platform", environment=name, only="api-server/ingress.yaml").one("Ingress", "airflow")
     host = ingress["spec"]["rules"][0]["host"]
     assert ingress["spec"]["tls"] == [{"hosts": [host], "secretName": "airflow-tls"}]
 
 
 def test_ingress_nginx_redirects_limits_and_adds_headers(render: Render) -> None:
-    answer = render("airflow-platform", overlay("ingress-nginx"), environment="prod", only="ingress.yaml")
+    answer = render("airflow-platform", overlay("ingress-nginx"), environment="prod", only="api-server/*.yaml")
     annotations = answer.one("Ingress", "airflow")["metadata"]["annotations"]
     prefix = "nginx.ingress.kubernetes.io/"
     assert annotations[f"{prefix}force-ssl-redirect"] == "true"

@@ -89,7 +89,7 @@ def test_an_environment_may_list_more(dev: Rendered, render: Render) -> None:
         "volumeClaims": ["data-airflow-database-0"],
         "priorityClasses": ["airflow-control-plane"],
     }
-    answer = render("airflow-platform", {"platform": {"admission": listed}}, only="admission.yaml")
+    answer = render("airflow-platform", {"platform": {"admission": listed}}, only="admission/*.yaml")
     wider = answer.one("ValidatingAdmissionPolicy", "airflow-dev-worker-pods")
     for name in ("foreign-image", "account", "fernet-secret-env-from", "jwt-secret-volume", "api-secret-projected"):
         assert refusals(wider, requested(dev.workers()["default"], f"bad-{name}"), scheduler(dev)) == [], name

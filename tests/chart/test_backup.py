@@ -72,7 +72,7 @@ def test_what_would_make_no_backup_is_refused(render: Render, change: dict[str, 
 @pytest.fixture(scope="module")
 def script() -> Iterator[ModuleType]:
     """What the pods run."""
-    spec = importlib.util.spec_from_file_location("backup_script", ROOT / "charts/platform/files/backup.py")
+    spec = importlib.util.spec_from_file_location("backup_script", ROOT / "charts/platform/files/scripts/backup.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

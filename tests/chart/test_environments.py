@@ -11,6 +11,7 @@ from chart_rendering import ENVIRONMENTS, HelmOutput, Render, Rendered, needs_ch
 
 from airflow_ops.checks import policies
 from airflow_ops.checks.rendering import notes
+from airflow_ops.deployment.preflight import namespace_text
 from airflow_ops.environments import official_chart
 from airflow_ops.environments.environment import Environment
 from airflow_ops.environments.values import merge, read_yaml
@@ -74,7 +75,7 @@ def test_services_reach_the_api_server_of_a_colour(environment: Rendered) -> Non
 
 
 def test_users_follow_the_active_colour_and_tasks_do_not(render: Render) -> None:
-    answer = render("airflow-platform", {"global": {"activeColour": "green"}}, only="services.yaml")
+    answer = render("airflow-platform", {"global": {"activeColour": "green"}}, only="api-server/service.yaml")
     colours = {
         o["metadata"]["name"]: o["spec"]["selector"].get("release") for o in answer.objects if o["kind"] == "Service"
     }
@@ -172,8 +173,9 @@ def test_priority_classes_are_made_beside_helm(environment: Rendered) -> None:
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_a_namespace_enforces_restricted_pods(name: str) -> None:
-    namespace = yaml.safe_load((ROOT / f"k8s/namespaces/{name}.yaml").read_text())
+    namespace = yaml.safe_load(namespace_text(name))
     assert namespace["metadata"]["name"] == f"airflow-{name}"
+    assert namespace["metadata"]["labels"]["airflow-platform.io/environment"] == name
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 

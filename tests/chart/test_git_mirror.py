@@ -12,7 +12,7 @@ import pytest
 
 from airflow_ops.paths import ROOT
 
-SCRIPT = ROOT / "charts/platform/files/git-mirror.sh"
+SCRIPT = ROOT / "charts/platform/files/scripts/git_mirror.sh"
 PATIENCE_SECONDS = 30
 
 

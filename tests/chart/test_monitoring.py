@@ -121,7 +121,7 @@ def test_every_threshold_can_be_changed(render: Render) -> None:
     [
         (
             {"AirflowQueueDeeper": {"enabled": False}},
-            "names AirflowQueueDeeper, which is no alert: take one of Airflow",
+            "names AirflowQueueDeeper, which is not an alert: take one of Airflow",
         ),
         ({"AirflowSchedulerDown": {"threshold": 3}}, "AirflowSchedulerDown.threshold is set, but this alert compares"),
         ({"AirflowQueueDeep": {"treshold": 3}}, "'treshold' not allowed"),
@@ -212,8 +212,8 @@ def test_a_changed_exporter_or_rotated_secret_replaces_its_pod(render: Render) -
         found = database_exporter(manifests)["Deployment"]["spec"]["template"]["metadata"]["annotations"]
         return dict(found)
 
-    script = (CHARTS / "platform/files/database_exporter.py").read_bytes()
-    assert annotations()["checksum/script"] == hashlib.sha256(script).hexdigest()
+    script = (CHARTS / "platform/files/scripts/database_exporter.py").read_bytes()
+    assert annotations()["airflow-platform.io/script-checksum"] == hashlib.sha256(script).hexdigest()
     assert annotations() != annotations(**{"global": {"secretsRevision": "2"}})
 
 

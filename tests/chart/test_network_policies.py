@@ -156,7 +156,7 @@ def test_a_metadata_server_is_reached_where_identity_comes_from_it(environment: 
     if environment.environment == "dev":
         pytest.skip("one cloud is enough")
     own = {"platform": {"networkPolicy": {"identityServers": [{"cidr": "169.254.169.254/32", "ports": [80]}]}}}
-    answer = render("airflow-platform", own, environment=environment.environment, only="network-policies.yaml")
+    answer = render("airflow-platform", own, environment=environment.environment, only="network/networkpolicy.yaml")
     for source, found in {"worker": True, "api-server": True, "scheduler": False, "git-mirror": False}.items():
         target = peer("metadata server")
         assert allows(answer.objects, peer(source), target, 80, blocks_match_pods=False) is found, source
@@ -165,7 +165,7 @@ def test_a_metadata_server_is_reached_where_identity_comes_from_it(environment: 
 
 def test_a_load_balancer_may_stand_where_the_controller_does(environment: Rendered, render: Render) -> None:
     own = {"platform": {"networkPolicy": {"ingressNamespace": "", "ingressAddresses": [{"cidr": "10.9.0.0/16"}]}}}
-    answer = render("airflow-platform", own, environment=environment.environment, only="network-policies.yaml")
+    answer = render("airflow-platform", own, environment=environment.environment, only="network/networkpolicy.yaml")
     balancer, target = Peer(address="10.9.1.1"), peer("api-server")
     assert allows(answer.objects, balancer, target, 8080, blocks_match_pods=False)
     assert not allows(answer.objects, balancer, target, 22, blocks_match_pods=False)

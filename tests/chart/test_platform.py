@@ -51,7 +51,7 @@ def test_the_migration_goes_straight_to_the_database_with_the_environments_image
 )
 def test_a_job_that_would_change_gets_another_name(render: Render, change: dict[str, Any]) -> None:
     before, after = (
-        render("airflow-platform", values, only="migration.yaml").one("Job", "airflow-migrate-")
+        render("airflow-platform", values, only="migration/job.yaml").one("Job", "airflow-migrate-")
         for values in ({}, change)
     )
     assert before["metadata"]["name"] != after["metadata"]["name"]
@@ -60,7 +60,7 @@ def test_a_job_that_would_change_gets_another_name(render: Render, change: dict[
 def test_a_job_that_stays_the_same_keeps_its_name(render: Render) -> None:
     unrelated = {"platform": {"quota": {"hard": {"pods": "7"}}, "gitMirror": {"refreshInterval": 9}}}
     before, after = (
-        render("airflow-platform", values, only="migration.yaml").one("Job", "airflow-migrate-")
+        render("airflow-platform", values, only="migration/job.yaml").one("Job", "airflow-migrate-")
         for values in ({}, unrelated)
     )
     assert before == after
@@ -229,7 +229,7 @@ def test_bad_values_are_refused_with_their_keys(
 @pytest.fixture(scope="module")
 def make_secrets() -> ModuleType:
     """The script that the Job runs."""
-    path = ROOT / "charts/platform/files/make_secrets.py"
+    path = ROOT / "charts/platform/files/scripts/make_secrets.py"
     spec = importlib.util.spec_from_file_location("make_secrets", path)
     assert spec is not None
     assert spec.loader is not None

@@ -2,7 +2,8 @@
 
 import re
 
-from chart_rendering import ENVIRONMENTS, Rendered
+import pytest
+from chart_rendering import ENVIRONMENTS, Render, Rendered
 
 from airflow_ops.checks import policies
 from airflow_ops.manifests.objects import Pod
@@ -106,3 +107,10 @@ def test_nobody_has_the_password_that_everybody_knows(environment: Rendered) -> 
     """The official chart's own user is admin with the password admin."""
     for manifest in environment.manifests:
         assert not re.search(r"\badmin\W{1,4}admin\b", manifest.yaml()), manifest.identity
+
+
+@pytest.mark.parametrize("key", ["pod", "containers"])
+def test_pods_without_a_security_context_are_refused(render: Render, key: str) -> None:
+    answer = render("airflow-platform", {"airflow": {"securityContexts": {key: None}}})
+    assert answer.code != 0
+    assert f"airflow.securityContexts.{key} is not set" in answer.error

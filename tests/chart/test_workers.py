@@ -98,7 +98,7 @@ def test_development_shares_volumes_with_workers_and_production_does_not(dev: Re
 
 def test_without_git_a_worker_needs_no_git_secret(render: Render) -> None:
     local = {"global": {"dagBundle": {"kind": "local"}}}
-    answer = render("airflow-blue", local, only="pod-templates.yaml")
+    answer = render("airflow-blue", local, only="worker/configmap.yaml")
     pod = yaml.safe_load(answer.one("ConfigMap", "airflow-blue-pod-templates")["data"]["small.yaml"])
     assert [source["secretRef"]["name"] for source in base(pod)["envFrom"]] == ["airflow-connections"]
 
@@ -111,7 +111,7 @@ def test_the_charts_worker_account_is_refused(render: Render) -> None:
 
 @pytest.mark.parametrize("colour", ["blue", "green"])
 def test_a_worker_belongs_to_the_colour_that_started_it(render: Render, colour: str) -> None:
-    answer = render(f"airflow-{colour}", only="pod-templates.yaml")
+    answer = render(f"airflow-{colour}", only="worker/configmap.yaml")
     pod = yaml.safe_load(answer.one("ConfigMap", f"airflow-{colour}-pod-templates")["data"]["default.yaml"])
     assert pod["metadata"]["labels"]["release"] == f"airflow-{colour}"
     assert pod["spec"]["serviceAccountName"] == f"airflow-{colour}-worker"

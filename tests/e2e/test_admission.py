@@ -19,7 +19,7 @@ from airflow_ops.paths import ROOT
 DAG = "e2e_ask_for_more"
 REASONS = {
     "ask_privileged": "privileged",
-    "ask_foreign_image": "image docker.io/evil/miner:1 is of no allowed repository",
+    "ask_foreign_image": "image docker.io/evil/miner:1 is not from an allowed repository",
     "ask_host_path": "hostPath",
     "ask_service_account": "service account airflow-blue-scheduler is not for tasks",
     "ask_metadata_secret": "reads a Secret that is not for tasks",

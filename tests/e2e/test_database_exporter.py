@@ -46,7 +46,7 @@ def scrape(cluster: Cluster) -> dict[str, float]:
 
 
 def test_every_metric_of_the_list_is_in_a_scrape(cluster: Cluster) -> None:
-    with (ROOT / "tests/alerts/metrics.tsv").open() as file:
+    with (ROOT / "charts/platform/files/metrics/metrics.tsv").open() as file:
         rows = [row for row in csv.DictReader(file, delimiter="\t") if row["metric"].startswith("airflow_database_")]
     found = scrape(cluster)
     names = {series.partition("{")[0] for series in found}

@@ -27,7 +27,5 @@ def test_tasks_go_on_while_the_origin_is_away(airflow: Airflow, cluster: Cluster
 
 
 def _origin_pods(cluster: Cluster) -> list[str]:
-    pods = cluster.core.list_namespaced_pod(
-        cluster.namespace, label_selector="app.kubernetes.io/name=airflow-git-origin"
-    )
+    pods = cluster.core.list_namespaced_pod(cluster.namespace, label_selector="app.kubernetes.io/component=git-origin")
     return [pod.metadata.name for pod in pods.items]

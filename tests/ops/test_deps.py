@@ -54,7 +54,7 @@ def test_a_wrong_digest_names_file_expected_and_found(checkout: Checkout, tmp_pa
     pinned = yaml.safe_load((checkout.root / "charts/airflow/Chart.yaml").read_text())["annotations"]
     assert answer.returncode == 1
     assert f"{file} is not the official chart 9.9.9" in answer.stderr
-    assert f"expected sha256 {pinned['platform/airflow-chart-sha256']}" in answer.stderr
+    assert f"expected sha256 {pinned['airflow-platform.io/airflow-chart-sha256']}" in answer.stderr
     assert f"found {hashlib.sha256(b'another chart').hexdigest()}" in answer.stderr
     assert file.read_bytes() == b"another chart"
     assert place == "placed" or not checkout.placed.exists()

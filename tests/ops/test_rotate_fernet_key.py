@@ -12,7 +12,7 @@ from cryptography.fernet import Fernet
 
 from airflow_ops.paths import ROOT
 
-SCRIPT = ROOT / "charts/platform/files/rotate_fernet_key.py"
+SCRIPT = ROOT / "charts/platform/files/scripts/rotate_fernet_key.py"
 DEFERRED = '{"delta": 180}'
 FILL = f"""
 import airflow.models

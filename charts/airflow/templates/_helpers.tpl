@@ -1,4 +1,4 @@
-{{/* The colour of this release. Also called from values, in the official chart's context. */}}
+{{/* The colour of this release: blue or green. Values of the official chart call it too. Takes the root. */}}
 {{- define "platform.colour" -}}
 {{- if not (has .Release.Name (list "airflow-blue" "airflow-green")) -}}
 {{- fail (printf "release %q: charts/airflow is one colour; call the release airflow-blue or airflow-green" .Release.Name) -}}
@@ -6,7 +6,24 @@
 {{- trimPrefix "airflow-" .Release.Name -}}
 {{- end -}}
 
-{{/* The list of DAG bundles, as [dag_processor] dag_bundle_config_list takes it: the same for every component and worker. */}}
+{{/*
+Labels of this chart's own objects: the usual ones, and those that the official chart gives to its objects, so that one query
+(`release=airflow-blue`) finds all of a release. Takes a dict: root, component (as the official chart calls it).
+*/}}
+{{- define "platform.colourLabels" -}}
+app.kubernetes.io/name: {{ .root.Chart.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/part-of: airflow
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/version: {{ .root.Values.global.airflowVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+tier: airflow
+component: {{ .component }}
+release: {{ .root.Release.Name }}
+{{- end -}}
+
+{{/* The list of DAG bundles for [dag_processor] dag_bundle_config_list, the same for every component and worker. Takes the root. */}}
 {{- define "platform.dagBundles" -}}
 {{- $bundle := .Values.global.dagBundle -}}
 {{- $kwargs := dict "refresh_interval" (int $bundle.refreshInterval) -}}
@@ -24,8 +41,9 @@
 {{- end -}}
 
 {{/*
-Where the official chart mounts its own pod template: moved aside, because a file mounted into the folder of ours would
-keep the folder from being mounted. This definition replaces the official chart's, as a parent chart's does.
+Where the official chart mounts its own pod template. It must not be in the folder pod_templates, because our folder cannot be
+mounted where a file is already mounted. A definition in a parent chart replaces the one of the same name in the official chart:
+look at this when the official chart is upgraded.
 */}}
 {{- define "airflow_pod_template_file" -}}
 {{ .Values.airflowHome }}/official_pod_template

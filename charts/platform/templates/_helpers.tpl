@@ -1,58 +1,72 @@
-{{/* Labels of every object here. Takes a dict: root, component. */}}
+{{/* Labels of every object. Takes a dict: root, component (the name of the template's folder). */}}
 {{- define "platform.labels" -}}
-app.kubernetes.io/name: {{ .component }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{ include "platform.podLabels" . }}
+app.kubernetes.io/version: {{ .root.Values.global.airflowVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
+{{/*
+Labels of pods: those above that stay the same in every version, because changing one would restart every pod, and because
+the pod template of a Job cannot be changed. Takes a dict: root, component.
+*/}}
+{{- define "platform.podLabels" -}}
+{{ include "platform.selector" . }}
 app.kubernetes.io/part-of: airflow
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end -}}
 
-{{/* Labels that select the pods of one component. */}}
+{{/* Labels that select the pods of one component. Selectors cannot be changed after the first install. Takes a dict: root, component. */}}
 {{- define "platform.selector" -}}
-app.kubernetes.io/name: {{ .component }}
+app.kubernetes.io/name: {{ .root.Chart.Name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
+{{/*
+Labels of the Jobs that a CronJob starts. They lack the instance: a deploy gives up when one of its release's Jobs has failed,
+and these Jobs are not part of a deploy. Takes a dict: root, component.
+*/}}
+{{- define "platform.cronJobLabels" -}}
+app.kubernetes.io/name: {{ .root.Chart.Name }}
+app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/part-of: airflow
+{{- end -}}
+
+{{/* Image of Airflow and of every script. Takes the root. */}}
 {{- define "platform.image" -}}
 {{ .Values.global.image.repository }}:{{ .Values.global.image.tag }}
 {{- end -}}
 
-{{/* How a pod logs in to the registry, the same as the official chart's pods; takes the root. */}}
+{{/* Secrets with which a node pulls the images, the same as for the official chart's pods. Takes the root. */}}
 {{- define "platform.pullSecrets" -}}
 {{- with .Values.airflow.imagePullSecrets -}}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end -}}
 {{- end -}}
 
-{{/* Not empty where pods log in to the registry by global.secrets.registry. Takes the root. */}}
+{{/* `yes` if airflow.imagePullSecrets names global.secrets.registry, else empty. Takes the root. */}}
 {{- define "platform.usesRegistrySecret" -}}
 {{- range .Values.airflow.imagePullSecrets -}}
 {{- if eq .name $.Values.global.secrets.registry -}}yes{{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Pod Security `restricted` for a pod of the Airflow image; takes the root. */}}
+{{/* Security context of a pod of the Airflow image, the same as of the official chart's pods. Takes the root. */}}
 {{- define "platform.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 50000
-runAsGroup: 0
-fsGroup: 0
-seccompProfile:
-  type: RuntimeDefault
+{{- required "airflow.securityContexts.pod is not set: pods must not run as root; values/base.yaml shows how" (dig "securityContexts" "pod" "" .Values.airflow) | toYaml -}}
 {{- end -}}
 
+{{/* Security context of every container, the same as of the official chart's. Takes the root. */}}
 {{- define "platform.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
+{{- required "airflow.securityContexts.containers is not set: containers must not gain rights; values/base.yaml shows how" (dig "securityContexts" "containers" "" .Values.airflow) | toYaml -}}
 {{- end -}}
 
-{{/* What no metadata of a Job's name may outlive: a Job cannot be changed, so its name carries a hash of what it runs. */}}
+{{/* A Job cannot be changed once it is made, so its name ends in a hash of everything that it runs with. Takes a list of that. */}}
 {{- define "platform.hash" -}}
 {{ toJson . | sha256sum | trunc 10 }}
 {{- end -}}
 
-{{/* Environment of a Secret's entries under the names that a script reads. Takes a list of (variable, secret, key). */}}
+{{/* Environment variables with the content of Secrets. Takes a list of (variable, Secret, key). */}}
 {{- define "platform.secretEnv" -}}
 {{- range . }}
 - name: {{ index . 0 }}
@@ -63,7 +77,7 @@ capabilities:
 {{- end }}
 {{- end -}}
 
-{{/* Spec of a volume claim. Takes a dict: root, size, mode. */}}
+{{/* Spec of a volume claim. Takes a dict: root, size, mode (the access mode). */}}
 {{- define "platform.claim" -}}
 accessModes: [{{ .mode }}]
 {{- with .root.Values.platform.volumes.storageClassName }}
@@ -74,11 +88,30 @@ resources:
     storage: {{ .size }}
 {{- end -}}
 
-{{/* Address that the Git mirror fetches from. */}}
+{{/* Address that the Git mirror fetches from. Takes the root. */}}
 {{- define "platform.gitOriginUrl" -}}
 {{- if .Values.platform.gitOrigin.enabled -}}
 git://airflow-git-origin/dags.git
 {{- else -}}
 {{ .Values.platform.gitMirror.origin }}
 {{- end -}}
+{{- end -}}
+
+{{/*
+The Service that a StatefulSet names. Kubernetes wants one without an address for it; clients use the component's other Service,
+whose address stays the same when a pod is replaced. Takes a dict: root, component, port, number.
+*/}}
+{{- define "platform.headlessService" -}}
+apiVersion: v1
+kind: Service
+metadata:
+  name: airflow-{{ .component }}-headless
+  labels: {{- include "platform.labels" . | nindent 4 }}
+spec:
+  clusterIP: None
+  selector: {{- include "platform.selector" . | nindent 4 }}
+  ports:
+    - name: {{ .port }}
+      port: {{ .number }}
+      targetPort: {{ .number }}
 {{- end -}}

@@ -30,7 +30,7 @@ def prepare_schemas(version: str, folder: Path) -> set[str]:
         if not source.is_dir():
             raise fail(
                 f"the package kubernetes-validate has no schemas of Kubernetes {version}.",
-                "Lock a newer one in ci/requirements.in, or mend KUBERNETES_VERSIONS in manifests/objects.py.",
+                "Lock a newer one in ci/requirements.in, or correct the versions in charts/platform/Chart.yaml.",
                 exit_code=2,
             )
         for file in source.iterdir():

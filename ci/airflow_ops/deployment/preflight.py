@@ -21,8 +21,15 @@ from airflow_ops.manifests.objects import pods as pods_of
 from airflow_ops.paths import DAGS, ROOT
 from airflow_ops.waiting import wait_until
 
+NAMESPACE = ROOT / "k8s/namespace.yaml"
 PRIORITY_CLASSES = ROOT / "k8s/priority-classes.yaml"
 PROBE = "airflow-preflight"
+PROBE_LABELS = {
+    "app.kubernetes.io/name": "airflow-platform",
+    "app.kubernetes.io/component": "preflight",
+    "app.kubernetes.io/part-of": "airflow",
+}
+"""Selected by charts/platform/files/network.yaml. Without the release's instance label: Helm did not make this pod."""
 PROBE_SECONDS = 300
 """A node pulls an image of 1.5 GB in 1 to 3 minutes; a probe that has not started by then tells why."""
 
@@ -98,24 +105,29 @@ def check_kinds(cluster: Cluster, manifests: list[Manifest]) -> None:
 
 
 def check_namespace(cluster: Cluster) -> None:
-    """Make the environment's namespace from k8s/namespaces where it is missing, and check that it restricts pods.
+    """Make the environment's namespace from k8s/namespace.yaml where it is missing, and check that it restricts pods.
 
     Raises:
         ProblemError: The namespace does not enforce the `restricted` Pod Security standard.
     """
-    path = ROOT / f"k8s/namespaces/{cluster.environment.name}.yaml"
     try:
         labels = cluster.core.read_namespace(cluster.namespace).metadata.labels or {}
     except ApiException as error:
         if error.status != 404:
             raise
-        cluster.kubectl("apply", "-f", str(path))
+        cluster.kubectl("apply", "-f", "-", stdin=namespace_text(cluster.environment))
         return
     if labels.get("pod-security.kubernetes.io/enforce") != "restricted":
         raise fail(
             f"namespace {cluster.namespace} does not enforce Pod Security `restricted`.",
-            f"kubectl --context {cluster.context} apply -f {path.relative_to(ROOT)}",
+            f"sed s/ENVIRONMENT/{cluster.environment.name}/ k8s/namespace.yaml | "
+            f"kubectl --context {cluster.context} apply -f -",
         )
+
+
+def namespace_text(environment: Environment) -> str:
+    """The namespace of an environment as YAML: k8s/namespace.yaml with the environment's name filled in."""
+    return NAMESPACE.read_text().replace("ENVIRONMENT", environment.name)
 
 
 def check_priority_classes(cluster: Cluster) -> None:
@@ -228,7 +240,7 @@ def _probe(environment: Environment, modules: list[str]) -> dict[str, Any]:
         "kind": "Pod",
         "metadata": {
             "name": PROBE,
-            "labels": {"app.kubernetes.io/part-of": "airflow", "app.kubernetes.io/name": PROBE},
+            "labels": PROBE_LABELS,
         },
         "spec": {
             "restartPolicy": "Never",

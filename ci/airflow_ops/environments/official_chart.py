@@ -15,7 +15,7 @@ import yaml
 from airflow_ops.console import fail, out
 from airflow_ops.paths import ROOT
 
-DIGEST_ANNOTATION = "platform/airflow-chart-sha256"
+DIGEST_ANNOTATION = "airflow-platform.io/airflow-chart-sha256"
 ARCHIVE_VARIABLE = "AIRFLOW_CHART_ARCHIVE"
 DOWNLOAD_TIMEOUT_SECONDS = 30.0
 

@@ -9,7 +9,7 @@ from airflow_ops.environments.configuration import read_checked
 from airflow_ops.paths import CHARTS, DAGS
 
 POOLS = DAGS / "config/pools.yaml"
-SCRIPT = CHARTS / "platform/files/pools.py"
+SCRIPT = CHARTS / "platform/files/scripts/pools.py"
 """Makes Airflow's pools those on its standard input; the migration Job runs it too."""
 
 

@@ -15,8 +15,16 @@ from airflow_ops import programs
 from airflow_ops.console import fail
 from airflow_ops.environments import official_chart
 from airflow_ops.environments.environment import Environment
+from airflow_ops.paths import ROOT
 
-KUBERNETES_VERSIONS = ("1.33.0", "1.34.0", "1.35.0")
+
+def _kubernetes_versions() -> tuple[str, ...]:
+    chart = yaml.safe_load((ROOT / "charts/platform/Chart.yaml").read_text())
+    listed = chart["annotations"]["airflow-platform.io/kubernetes-versions"]
+    return tuple(f"{version.strip()}.0" for version in listed.split(","))
+
+
+KUBERNETES_VERSIONS = _kubernetes_versions()
 """The supported versions of Kubernetes, oldest first; manifests are rendered for the newest."""
 
 PARALLEL = 4

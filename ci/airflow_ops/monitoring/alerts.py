@@ -181,8 +181,8 @@ def ask_prometheus(
     """Set every rule before a live Prometheus: does it evaluate, is there what it reads, is it loaded, does it fire.
 
     A metric, a label or a value that a rule reads and that no series has makes the rule blind, unless
-    tests/alerts/metrics.tsv or events.tsv says that it needs an event first. The variable PROMETHEUS_TOKEN may hold a
-    bearer token.
+    the lists in charts/platform/files/metrics say that it needs an event first. The variable PROMETHEUS_TOKEN may hold
+    a bearer token.
 
     Exit 0 if every rule evaluates, sees and is loaded, whatever fires; 1 if not; 2 if there is nothing to ask.
 

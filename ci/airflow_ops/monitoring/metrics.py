@@ -1,4 +1,4 @@
-"""The metrics that a scrape holds, as tests/alerts/metrics.tsv lists them, and what an expression asks beyond them."""
+"""The metrics of a scrape, as listed in charts/platform/files/metrics, and what an expression asks beyond them."""
 
 import csv
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from pathlib import Path
 from airflow_ops.monitoring.promql import SCRAPE_LABELS, Selector, read
 from airflow_ops.paths import ROOT
 
-LISTS = ROOT / "tests/alerts"
+LISTS = ROOT / "charts/platform/files/metrics"
 PARTS = {
     "histogram": {"_bucket": {"le"}, "_sum": set(), "_count": set()},
     "summary": {"": {"quantile"}, "_sum": set(), "_count": set()},

@@ -57,7 +57,7 @@ def admin_login(cluster: Cluster) -> dict[str, tuple[str, str]]:
 
 
 def look(cluster: Cluster) -> Any:
-    """What the store holds and what is where the database should be; see `look` in charts/platform/files/backup.py."""
+    """What the store and the database server hold; see `look` in charts/platform/files/scripts/backup.py."""
     template = job_template(cluster)
     looking = container(template, "store", ["python", SCRIPT, "look"], admin_login(cluster))
     wanted = jobs.job("airflow-restore-look", template, [looking], LOOK_SECONDS)

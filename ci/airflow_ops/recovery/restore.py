@@ -17,10 +17,10 @@ from airflow_ops.recovery import backup as backups
 from airflow_ops.waiting import wait_until
 
 Backup = dict[str, Any]
-"""As `Backup` in charts/platform/files/backup.py describes it."""
+"""As `Backup` in charts/platform/files/scripts/backup.py describes it."""
 COMPONENTS = "tier=airflow,component in (scheduler,dag-processor,triggerer,api-server)"
 """What reads the metadata database, of either colour; worker pods go through the API server."""
-STOPPED = "platform/replicas-before-restore"
+STOPPED = "airflow-platform.io/replicas-before-restore"
 """Annotation of a Deployment that a restore stopped: how many replicas it had. A later run starts it from this."""
 STOP_SECONDS = 180
 START_SECONDS = 900
@@ -126,7 +126,7 @@ def load(cluster: Cluster, chosen: Backup) -> None:
     script, name = ["python", backups.SCRIPT], chosen["name"]
     steps = [
         backups.container(template, "store", [*script, "fetch", name], admin),
-        {**backups.container(template, "dump", ["bash", "/etc/backup/backup-load.sh", "load"], {}), "name": "load"},
+        {**backups.container(template, "dump", ["bash", "/etc/backup/backup_load.sh", "load"], {}), "name": "load"},
         backups.container(template, "store", [*script, "verify", name], {**admin, **fernet_key}),
     ]
     job = jobs.job("airflow-restore", template, steps, template["spec"]["activeDeadlineSeconds"])

@@ -57,7 +57,7 @@ def swap(present: Content) -> Content:
 
 
 def _mirror_pods(context: RotationContext) -> Iterator[str]:
-    selector = "app.kubernetes.io/name=airflow-git-mirror"
+    selector = "app.kubernetes.io/component=git-mirror"
     pods = context.cluster.core.list_namespaced_pod(context.cluster.namespace, label_selector=selector).items
     yield from (pod.metadata.name for pod in pods)
 

@@ -102,7 +102,7 @@ class Watch:
 
     Attributes:
         alert: The alert whose threshold is drawn and whose runbook is linked; an environment that changes its threshold
-            moves the line, too (charts/platform/templates/dashboards.yaml).
+            moves the line, too (charts/platform/templates/monitoring/_dashboard.tpl).
         runbook: An alert on something else, whose runbook helps with what the panel shows.
         limit: A threshold that is no alert's.
     """

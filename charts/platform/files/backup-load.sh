@@ -1,4 +1,0 @@
-#!/usr/bin/env bash
-# Restore the dump in $WORK into the database that `backup.py fetch` made empty. Its own role owns everything in it.
-set -euo pipefail
-exec pg_restore --dbname=service=restored --no-owner --exit-on-error --jobs="${JOBS:-2}" "$WORK/dump"

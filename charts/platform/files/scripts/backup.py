@@ -1,0 +1,401 @@
+"""Backups of the metadata database in object storage, and restoring them. Runs in pods of the environment's image.
+
+    backup.py connection             write what pg_dump and pg_restore connect by
+    backup.py store                  after pg_dump: check the dump, store it, delete what is too old
+    backup.py look                   print the backups there are, and what the database holds
+    backup.py fetch NAME             download a backup, check it, and make an empty database for it
+    backup.py verify NAME            after pg_restore: revision and Fernet key fit the restored database
+    backup.py swap NAME [--discard-newer-runs]    put the restored database in the place of the present one
+
+Environment: CONNECTION (metadata database), CONNECTION_ADMIN (a role that may create databases; by default that
+of CONNECTION), FERNET_KEY (verify), AIRFLOW_VERSION, and BACKUP (JSON: uri, storageOptions, keepDays, keepAtLeast).
+A backup is NAME.dump, in pg_dump's custom format, and NAME.json, which is written last: without it there is no backup.
+What a command found is its last line, `result: JSON`; what is wrong is a line `problem: ...` and exit code 1.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+WORK = Path(os.environ.get("WORK", "/var/backup"))
+"""What the containers of one pod share: `dump`, `facts` and the connections of libpq."""
+RESTORED = "airflow_restored"
+"""The database that a backup is restored into, beside the present one."""
+UNFINISHED = timedelta(days=1)
+"""A dump that is older and has no description belongs to a backup that failed: no Job runs as long."""
+REVISIONS = {"alembic_version": "airflow.migrations", "alembic_version_fab": "airflow.providers.fab.migrations"}
+"""Tables with a schema's revision, and the package whose newest migration it has to be."""
+DIALECT: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+"""How PostgreSQL quotes names and texts."""
+
+
+class ProblemError(Exception):
+    """Why a command cannot be done, in words for the user."""
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One backup.
+
+    Attributes:
+        name: Of its two objects, without the suffix; sorts by time.
+        started: When pg_dump began, ISO 8601 in UTC; whatever was committed before is in it.
+        airflow: Version of Airflow whose image made it.
+        revision: Revision of the schema by table of `REVISIONS`.
+        bytes: Size of the dump.
+        sha256: Its checksum.
+    """
+
+    name: str
+    started: str
+    airflow: str
+    revision: dict[str, str]
+    bytes: int
+    sha256: str
+
+
+class Store:
+    """The folder in object storage that holds the backups."""
+
+    def __init__(self, uri: str, options: dict[str, Any]) -> None:
+        """Open a folder.
+
+        Args:
+            uri: As fsspec takes it: s3://bucket/folder, gs://..., abfs://..., file:///folder.
+            options: Of fsspec's file system, nothing secret.
+        """
+        self.files, self.folder = fsspec.core.url_to_fs(uri, **options)
+        self.files.invalidate_cache()
+
+    def path(self, name: str) -> str:
+        """Path of an object of this folder."""
+        return f"{self.folder}/{name}"
+
+    def backups(self) -> list[Backup]:
+        """The backups whose dump is there in its full size, oldest first."""
+        objects = self._objects()
+        found = []
+        for name in objects:
+            if name.endswith(".json"):
+                backup = Backup(**json.loads(self.files.cat_file(self.path(name))))
+                if objects.get(f"{backup.name}.dump", {}).get("size") == backup.bytes:
+                    found.append(backup)
+        return sorted(found, key=lambda backup: backup.name)
+
+    def put(self, dump: Path, backup: Backup) -> None:
+        """Store a dump, then its description."""
+        self.files.makedirs(self.folder, exist_ok=True)
+        self.files.put_file(str(dump), self.path(f"{backup.name}.dump"))
+        self.files.invalidate_cache()
+        stored = self.files.info(self.path(f"{backup.name}.dump"))["size"]
+        if stored != backup.bytes:
+            raise ProblemError(f"{backup.name}.dump has {stored} bytes in the store instead of {backup.bytes}")
+        self.files.pipe_file(self.path(f"{backup.name}.json"), json.dumps(asdict(backup)).encode())
+        self.files.invalidate_cache()
+
+    def prune(self, days: int, at_least: int, now: datetime) -> list[str]:
+        """Delete backups older than `days`, except the newest `at_least`, and what unfinished ones left.
+
+        Returns:
+            Names of the backups that were deleted.
+        """
+        backups = self.backups()
+        old = [b for b in backups[:-at_least] if datetime.fromisoformat(b.started) < now - timedelta(days=days)]
+        for backup in old:
+            # The description first: a dump alone is not taken for a backup, but a description alone would be.
+            self.files.rm_file(self.path(f"{backup.name}.json"))
+            self.files.rm_file(self.path(f"{backup.name}.dump"))
+        self.files.invalidate_cache()
+        objects = self._objects()
+        for name in objects:
+            stem = name.removesuffix(".dump")
+            if stem != name and f"{stem}.json" not in objects and _time_of(stem) < now - UNFINISHED:
+                self.files.rm_file(self.path(name))
+        return [backup.name for backup in old]
+
+    def _objects(self) -> dict[str, Any]:
+        try:
+            listed = self.files.ls(self.folder, detail=True)
+        except FileNotFoundError:
+            return {}
+        return {Path(entry["name"]).name: entry for entry in listed}
+
+
+def _time_of(name: str) -> datetime:
+    """When a backup began, from its name; the far future for anything that is not a backup of ours."""
+    try:
+        return datetime.strptime(name.split("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return datetime.max.replace(tzinfo=UTC)
+
+
+def open_store() -> tuple[Store, dict[str, Any]]:
+    """The store that BACKUP names, and BACKUP itself."""
+    settings = json.loads(os.environ["BACKUP"])
+    return Store(settings["uri"], settings["storageOptions"]), settings
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def url() -> sa.URL:
+    """Address of the metadata database."""
+    return sa.make_url(os.environ["CONNECTION"])
+
+
+def admin_url() -> sa.URL:
+    """Address of the server for a role that may create databases, in a database that is always there."""
+    own = os.environ.get("CONNECTION_ADMIN")
+    return (sa.make_url(own) if own else url()).set(database="postgres")
+
+
+def quoted(name: str) -> str:
+    """The name of a database or role as SQL takes it."""
+    return str(DIALECT.identifier_preparer.quote(name))
+
+
+def acting_role(server: sa.Connection, login: str) -> str:
+    """The role that a login acts as: two logins take turns in rotations, and a third role owns everything."""
+    entries = "SELECT split_part(entry, '=', 2) FROM pg_roles, unnest(rolconfig) AS entry"
+    query = sa.text(f"{entries} WHERE rolname = :login AND entry LIKE 'role=%'")
+    return str(server.execute(query, {"login": login}).scalar() or login)
+
+
+@contextmanager
+def connected(address: sa.URL, *, autocommit: bool = False) -> Iterator[sa.Connection]:
+    """A connection for a `with` block; with `autocommit` for what may not run in a transaction."""
+    engine = sa.create_engine(
+        address,
+        poolclass=sa.NullPool,
+        connect_args={"connect_timeout": 20},
+        isolation_level="AUTOCOMMIT" if autocommit else "READ COMMITTED",
+    )
+    with engine.connect() as connection:
+        yield connection
+
+
+def service(name: str, address: sa.URL) -> str:
+    """A section of libpq's service file: the password stays out of arguments and environment."""
+    fields = {
+        "host": address.host,
+        "port": address.port or 5432,
+        "user": address.username,
+        "password": address.password,
+        "dbname": address.database,
+        **address.query,
+    }
+    return "".join([f"[{name}]\n", *(f"{key}={value}\n" for key, value in fields.items() if value is not None)])
+
+
+def write_connections() -> None:
+    """Write the service file with the metadata database and the one to restore into."""
+    path = WORK / "pg_service.conf"
+    path.touch(mode=0o600)
+    path.write_text(service("metadata", url()) + service("restored", url().set(database=RESTORED)))
+
+
+def store_dump() -> dict[str, Any]:
+    """Store the dump of this pod and delete what is too old."""
+    store, settings = open_store()
+    facts = dict(line.split("=", 1) for line in (WORK / "facts").read_text().splitlines())
+    started = datetime.fromisoformat(facts.pop("started"))
+    version = os.environ["AIRFLOW_VERSION"]
+    backup = Backup(
+        name=f"{started:%Y%m%dT%H%M%SZ}-airflow-{version}-{facts['alembic_version']}",
+        started=started.isoformat(),
+        airflow=version,
+        revision=facts,
+        bytes=(WORK / "dump").stat().st_size,
+        sha256=sha256(WORK / "dump"),
+    )
+    store.put(WORK / "dump", backup)
+    deleted = store.prune(settings["keepDays"], settings["keepAtLeast"], datetime.now(UTC))
+    return {**asdict(backup), "uri": settings["uri"], "deleted": deleted, "kept": len(store.backups())}
+
+
+def look() -> dict[str, Any]:
+    """The backups there are, the revisions of this image, and what is where the database should be."""
+    backups = open_store()[0].backups()
+    found: dict[str, Any] = {"backups": [asdict(b) for b in backups], "heads": heads(), "database": None}
+    with connected(admin_url()) as server:
+        may_create = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
+        found["may_create"] = bool(server.scalar(sa.text(may_create)))
+        if comment_of(server, url().database) is None:
+            return found
+        found["database"] = {"comment": comment_of(server, url().database)}
+    with connected(url()) as database:
+        has_runs = sa.inspect(database).has_table("dag_run")
+        found["database"]["newer_runs"] = {b.name: newer_runs(database, b) if has_runs else 0 for b in backups}
+    return found
+
+
+def heads() -> dict[str, str]:
+    """Revision that this image's Airflow needs, by table."""
+    from importlib.resources import files
+
+    from alembic.script import ScriptDirectory
+
+    return {
+        table: ScriptDirectory(str(files(package))).get_current_head() or "" for table, package in REVISIONS.items()
+    }
+
+
+def comment_of(server: sa.Connection, database: str | None) -> str | None:
+    """A database's comment, empty if it has none; None if there is no such database."""
+    query = "SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = :name"
+    found: str | None = server.scalar(sa.text(query), {"name": database})
+    return found
+
+
+def newer_runs(database: sa.Connection, backup: Backup) -> int:
+    """How many DAG runs were made after a backup began."""
+    query = sa.text("SELECT count(*) FROM dag_run WHERE queued_at > CAST(:started AS timestamptz)")
+    return int(database.scalar(query, {"started": backup.started}) or 0)
+
+
+def chosen(name: str) -> Backup:
+    """The backup of a name."""
+    for backup in open_store()[0].backups():
+        if backup.name == name:
+            return backup
+    raise ProblemError(f"there is no backup {name}")
+
+
+def fetch(name: str) -> dict[str, Any]:
+    """Download a backup, check it, and make an empty database for it."""
+    backup = chosen(name)
+    store, _ = open_store()
+    store.files.get_file(store.path(f"{name}.dump"), str(WORK / "dump"))
+    if (found := sha256(WORK / "dump")) != backup.sha256:
+        raise ProblemError(f"{name}.dump is damaged: its checksum is {found} instead of {backup.sha256}")
+    write_connections()
+    with connected(admin_url(), autocommit=True) as server:
+        # What an earlier attempt left: nothing else uses this name.
+        server.execute(sa.text(f"DROP DATABASE IF EXISTS {quoted(RESTORED)} WITH (FORCE)"))
+        owner = quoted(acting_role(server, str(url().username)))
+        server.execute(sa.text(f"CREATE DATABASE {quoted(RESTORED)} OWNER {owner} TEMPLATE template0 ENCODING 'UTF8'"))
+        server.execute(sa.text(f"REVOKE CONNECT ON DATABASE {quoted(RESTORED)} FROM PUBLIC"))
+    return {"fetched": name}
+
+
+def verify(name: str) -> dict[str, Any]:
+    """Check that the restored database fits this image and this Fernet key, and mark it as whole."""
+    backup = chosen(name)
+    with connected(url().set(database=RESTORED)) as database:
+        for table, wanted in heads().items():
+            found = database.scalar(sa.text(f"SELECT version_num FROM {table}"))  # noqa: S608 names of our own
+            if found != wanted:
+                raise ProblemError(
+                    f"the backup's {table} is {found}, but this image (Airflow {os.environ['AIRFLOW_VERSION']}) needs "
+                    f"{wanted}: restore with the image of Airflow {backup.airflow}, then upgrade"
+                )
+        decrypted = decrypt_all(database)
+        runs = database.scalar(sa.text("SELECT count(*) FROM dag_run"))
+    with connected(admin_url(), autocommit=True) as server:
+        mark(server, RESTORED, f"restored from {name}")
+    return {"runs": runs, "decrypted": decrypted}
+
+
+def decrypt_all(database: sa.Connection) -> int:
+    """How many values the present Fernet key decrypts, of all that are encrypted.
+
+    Raises:
+        ProblemError: One that it does not.
+    """
+    from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+    fernet = MultiFernet([Fernet(key.strip()) for key in os.environ["FERNET_KEY"].split(",")])
+    queries = {
+        "variable": "SELECT key, val FROM variable WHERE is_encrypted AND val <> ''",
+        "password of connection": "SELECT conn_id, password FROM connection WHERE is_encrypted AND password <> ''",
+        "extra of connection": "SELECT conn_id, extra FROM connection WHERE is_extra_encrypted AND extra <> ''",
+    }
+    count = 0
+    for what, query in queries.items():
+        for name, text in database.execute(sa.text(query)):
+            try:
+                fernet.decrypt(text.encode())
+            except InvalidToken:
+                raise ProblemError(
+                    f"the present Fernet key does not decrypt the {what} {name}: put the key of that time into the "
+                    "Secret too (new,old). It is in no backup"
+                ) from None
+            count += 1
+    return count
+
+
+def mark(server: sa.Connection, database: str, text: str) -> None:
+    """Set the comment of a database."""
+    literal = sa.literal(text).compile(dialect=DIALECT, compile_kwargs={"literal_binds": True})
+    server.execute(sa.text(f"COMMENT ON DATABASE {quoted(database)} IS {literal}"))
+
+
+def swap(name: str, *, discard: bool) -> dict[str, Any]:
+    """Put the restored database in the place of the present one, which is kept under another name.
+
+    Both renames are one transaction: at every moment one of the two is there.
+    """
+    backup = chosen(name)
+    present = str(url().database)
+    former = f"{present}_before_{datetime.now(UTC):%Y%m%dT%H%M%SZ}".lower()
+    with connected(admin_url(), autocommit=True) as server:
+        if comment_of(server, RESTORED) != f"restored from {name}":
+            raise ProblemError(f"database {RESTORED} does not hold {name} whole: run the restore again")
+        there = comment_of(server, present) is not None
+        if there and not discard:
+            with connected(url()) as database:
+                count = newer_runs(database, backup) if sa.inspect(database).has_table("dag_run") else 0
+            if count:
+                raise ProblemError(f"{count} runs are newer than {name}")
+        end = sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
+        for database_name in (present, RESTORED):
+            server.execute(end, {"name": database_name})
+    with connected(admin_url()) as server:
+        if there:
+            server.execute(sa.text(f"ALTER DATABASE {quoted(present)} RENAME TO {quoted(former)}"))
+        server.execute(sa.text(f"ALTER DATABASE {quoted(RESTORED)} RENAME TO {quoted(present)}"))
+        server.commit()
+    return {"former": former if there else None}
+
+
+def main(arguments: list[str]) -> None:
+    """Run one command; see the top of this file."""
+    match arguments:
+        case ["connection"]:
+            write_connections()
+            result: Any = None
+        case ["store"]:
+            result = store_dump()
+        case ["look"]:
+            result = look()
+        case ["fetch", name]:
+            result = fetch(name)
+        case ["verify", name]:
+            result = verify(name)
+        case ["swap", name, *rest]:
+            result = swap(name, discard=rest == ["--discard-newer-runs"])
+        case _:
+            raise ProblemError(f"unknown command {arguments}")
+    print(f"result: {json.dumps(result)}")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except (ProblemError, OSError, sa.exc.SQLAlchemyError) as error:
+        print(f"problem: {' '.join(str(error.__cause__ or error).split())}")
+        sys.exit(1)
