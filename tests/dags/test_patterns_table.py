@@ -42,7 +42,7 @@ def used_by(dag: Path) -> set[str]:
             if isinstance(node, ast.ImportFrom):
                 names |= {alias.name for alias in node.names}
                 parts = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
-                found = {DAGS / f"{part.replace('.', '/')}.py" for part in parts if part.startswith("shared.")}
+                found = {DAGS / f"{part.replace('.', '/')}.py" for part in parts}
                 waiting += [path for path in found - seen if path.is_file()]
                 seen |= found
             elif isinstance(node, ast.Name | ast.Attribute):

@@ -95,9 +95,17 @@ def test_every_scheduled_dag_has_a_promise_and_no_other(load_dag: Callable[[str]
     assert set(promises()) == scheduled
 
 
-@pytest.mark.parametrize("text", ["a: soon", "a: 0", "a: true", "[a]"])
-def test_a_wrong_promise_is_named(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: soon", "a: should be a valid number, found 'soon'"),
+        ("a: 0", "a: should be greater than 0, found 0"),
+        ("a: true", "a: should be a valid number, found True"),
+        ("[a]", "the file: should be a map, found .'a'."),
+    ],
+)
+def test_a_wrong_promise_is_named(tmp_path: Path, text: str, reason: str) -> None:
     path = tmp_path / "promises.yaml"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"promises.yaml: (a: expected minutes|expected a map)"):
+    with pytest.raises(ValueError, match=f"promises.yaml: {reason}"):
         promises(path)

@@ -104,8 +104,8 @@ def test_a_day_becomes_rows_and_a_page_and_the_same_again(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"cpu_core_hour": "cheap"}, "cpu_core_hour: expected a number above 0"),
-        ({"memory_gib_hour": 0}, "memory_gib_hour: expected a number above 0"),
+        ({"cpu_core_hour": "cheap"}, "cpu_core_hour: should be a valid number, found 'cheap'"),
+        ({"memory_gib_hour": 0}, "memory_gib_hour: should be greater than 0, found 0"),
         ({"size_share": {"huge": 1}}, "size_share.huge: there is no such size"),
         ({"colour": "red"}, "colour: unknown key"),
     ],
