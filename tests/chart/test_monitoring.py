@@ -123,7 +123,10 @@ def test_every_threshold_can_be_changed(render: Render) -> None:
             {"AirflowQueueDeeper": {"enabled": False}},
             "names AirflowQueueDeeper, which is not an alert: take one of Airflow",
         ),
-        ({"AirflowSchedulerDown": {"threshold": 3}}, "AirflowSchedulerDown.threshold is set, but this alert compares"),
+        (
+            {"AirflowSchedulerDown": {"threshold": 3}},
+            "AirflowSchedulerDown.threshold is set, but this alert has no threshold",
+        ),
         ({"AirflowQueueDeep": {"treshold": 3}}, "'treshold' not allowed"),
         ({"AirflowQueueDeep": {"for": "ten minutes"}}, "alerts/AirflowQueueDeep/for"),
         ({"AirflowQueueDeep": {"severity": "critical"}}, "alerts/AirflowQueueDeep/severity"),
