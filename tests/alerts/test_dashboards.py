@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-from alert_cases import load_alerts, load_rules
-from dashboard_panels import shown
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -20,6 +18,8 @@ from airflow_ops.dashboards.command import filled
 from airflow_ops.metrics import unknown
 from airflow_ops.promql import read
 from airflow_ops.repository import ROOT
+from support.alert_cases import load_alerts, load_rules
+from support.dashboard_panels import shown
 
 RECORDED = frozenset(
     rule["record"]

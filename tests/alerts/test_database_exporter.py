@@ -1,7 +1,6 @@
 """What the database exporter tells of a real PostgreSQL with Airflow's tables, by scrapes of the running script."""
 
 import contextlib
-import csv
 import importlib.util
 import os
 import re
@@ -11,8 +10,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from alert_cases import HERE
-from metadata_database import (
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import InternalError, OperationalError
+
+from support.metadata_database import (
     SCRIPT,
     DatabaseExporter,
     Server,
@@ -20,8 +21,7 @@ from metadata_database import (
     running_database_exporter,
     running_server,
 )
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import InternalError, OperationalError
+from support.statsd_exporter import known_metrics
 
 pytestmark = pytest.mark.xdist_group("database_exporter")  # what the module makes is made once
 DAGS = 30
@@ -284,9 +284,7 @@ def test_its_states_are_those_of_airflow(script: ModuleType) -> None:
 
 
 def test_the_list_of_metrics_has_what_it_tells(script: ModuleType) -> None:
-    with (HERE / "metrics.tsv").open() as file:
-        rows = {row["metric"]: row for row in csv.DictReader(file, delimiter="\t")}
-    listed = {name: row["labels"] for name, row in rows.items() if name.startswith("airflow_database_")}
+    listed = {name: row["labels"] for name, row in known_metrics().items() if name.startswith("airflow_database_")}
     told = {f"airflow_database_{metric.name}": ",".join(metric.labels) or "-" for metric in script.METRICS}
     own = {"up": "-", "scrape_seconds": "-", "query_success": "query"}
     assert listed == told | {f"airflow_database_{name}": labels for name, labels in own.items()}

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from alert_cases import HERE, load_cases, load_rules
-from exporter import Exporter, Series, known_metrics, line, listed, running_exporter
 
 from airflow_ops.metrics import event_of, selector_events, unknown
 from airflow_ops.promql import read
+from support.alert_cases import CASES_FOLDER, load_cases, load_rules
+from support.statsd_exporter import Exporter, Series, known_metrics, line, listed, running_exporter
 
 DAGS, TASKS = 1000, 20
 
@@ -33,7 +33,7 @@ RECORDED = frozenset(rule["record"] for _, rule in RULES if "record" in rule)
 
 def series_of_cases() -> Iterator[tuple[str, str]]:
     """Where and series of every case and of the world of the cases."""
-    world = yaml.safe_load((HERE / "world.yaml").read_text())
+    world = yaml.safe_load((CASES_FOLDER / "world.yaml").read_text())
     for where, names in world.items():
         for name in names:
             yield f"world.yaml {where}", name

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from alert_cases import load_alerts
-from alertmanager import Alertmanager, Labels, find_alertmanager, running_alertmanager
 
 from airflow_ops.repository import CHARTS, ROOT
+from support.alert_cases import load_alerts
+from support.alertmanager import Alertmanager, Labels, find_alertmanager, running_alertmanager
 
 pytestmark = pytest.mark.xdist_group("routing")  # what the module makes is made once
 OPS = ROOT / ".venv/bin/airflow-ops"

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alert_cases import RULES, Case, load_alerts, load_cases, load_rules, run_promtool
+
+from support.alert_cases import RULES, Case, load_alerts, load_cases, load_rules, run_promtool
 
 ALERTS = load_alerts()
 CASES = load_cases()

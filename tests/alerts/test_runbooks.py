@@ -11,12 +11,12 @@ import click
 import pytest
 import typer
 import yaml
-from alert_cases import HERE, load_alerts
 
 from airflow_ops.cli import VERBS, app
+from airflow_ops.repository import ROOT
+from support.alert_cases import load_alerts
 
-REPOSITORY = HERE.parents[1]
-RUNBOOKS = REPOSITORY / "docs/runbooks"
+RUNBOOKS = ROOT / "docs/runbooks"
 HEADINGS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 PROGRAMS = {"kubectl", "airflow-ops", "curl", "git", "grep", "jq", "export"}
 KUBECTL = {"auth", "delete", "describe", "exec", "get", "logs", "rollout", "scale", "top"}
@@ -61,7 +61,7 @@ def parts(line: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_an_alert_has_its_page(alert: str) -> None:
-    link = REPOSITORY / ALERTS[alert]["annotations"]["runbook_url"]
+    link = ROOT / ALERTS[alert]["annotations"]["runbook_url"]
     assert link == RUNBOOKS / f"{alert}.md"
     text = link.read_text()
     assert text.startswith(f"# {alert}\n")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_rendering import CHARTS, ENVIRONMENTS, HelmOutput, Render, Rendered, needs_chart, rendered
 
 from airflow_ops.repository import ROOT
+from support.chart_rendering import CHARTS, ENVIRONMENTS, HelmOutput, Render, Rendered, needs_chart, rendered
 
 
 @pytest.fixture(params=ENVIRONMENTS)

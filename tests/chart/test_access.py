@@ -4,10 +4,10 @@ import ast
 from typing import Any
 
 import pytest
-from chart_rendering import Render
 
 from airflow_ops.repository import ROOT
 from airflow_ops.values import read_yaml
+from support.chart_rendering import Render
 
 
 def overlay(name: str) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from admission_pods import BAD, GOOD, refusals, refused_for, requested
 from airflow.providers.cncf.kubernetes.executors.kubernetes_executor import KubernetesExecutor
-from chart_rendering import Render, Rendered
 from kubernetes.client.exceptions import ApiException
+
+from support.admission_pods import BAD, GOOD, refusals, refused_for, requested
+from support.chart_rendering import Render, Rendered
 
 SIZES = ["default", "scratch", "spot"]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_rendering import ENVIRONMENTS, HelmOutput, Render, Rendered, needs_chart
 
 from airflow_ops import deps, policies
 from airflow_ops.checks import notes
 from airflow_ops.manifests import parse, releases, template
 from airflow_ops.repository import ROOT
 from airflow_ops.values import load_values, merge, read_yaml
+from support.chart_rendering import ENVIRONMENTS, HelmOutput, Render, Rendered, needs_chart
 
 COMPONENTS = ("scheduler", "dag-processor", "triggerer", "api-server")
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_rendering import HelmOutput, Render
 
 from airflow_ops.repository import CHARTS, VALUES
 from airflow_ops.values import merge, read_yaml
+from support.chart_rendering import HelmOutput, Render
 
 RULES = CHARTS / "platform/files/rules"
 

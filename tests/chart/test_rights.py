@@ -2,10 +2,9 @@
 
 import re
 
-from chart_rendering import ENVIRONMENTS, Rendered
-
 from airflow_ops import policies
 from airflow_ops.manifests import Pod
+from support.chart_rendering import ENVIRONMENTS, Rendered
 
 CLUSTER_SCOPED = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
 """The only kinds without namespace; neither gives a right."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk._shared.module_loading import import_string
-from chart_rendering import Rendered, needs_chart
 
 from airflow_ops.manifests import render_environment
 from airflow_ops.repository import ROOT
+from support.chart_rendering import Rendered, needs_chart
 
 pytestmark = pytest.mark.xdist_group("secrets_backends")  # what the module makes is made once
 BACKENDS = {

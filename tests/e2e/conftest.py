@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from live_environment import Airflow, DagRepository, WorkerPods, ops
 from pytest_helm_charts.clusters import Cluster as HelmChartsCluster
 
 from airflow_ops import prometheus
@@ -15,6 +14,7 @@ from airflow_ops.kube import Cluster, connect
 from airflow_ops.repository import ROOT
 from airflow_ops.smoke import login
 from airflow_ops.values import installed_values
+from support.live_environment import Airflow, DagRepository, WorkerPods, ops
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

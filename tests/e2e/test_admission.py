@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
-from admission_pods import BAD, GOOD, refused_for, requested
 from airflow_client.client import EventLogApi, TaskInstanceApi
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
-from live_environment import Airflow, DagRepository, wait_for
 
 from airflow_ops.kube import Cluster
 from airflow_ops.repository import ROOT
+from support.admission_pods import BAD, GOOD, refused_for, requested
+from support.live_environment import Airflow, DagRepository, wait_for
 
 DAG = "e2e_ask_for_more"
 REASONS = {

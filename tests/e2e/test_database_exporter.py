@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 from airflow_client.client import DagRunApi, DagRunMutableStates, DAGRunPatchBody, PoolApi, PoolPatchBody
-from live_environment import Airflow, wait_for
 
 from airflow_ops import prometheus
 from airflow_ops.kube import Cluster
 from airflow_ops.repository import ROOT
+from support.live_environment import Airflow, wait_for
 
 DAG, POOL = "platform_run_canary", "default_pool"
 HEARTBEATS = "airflow_database_job_heartbeat_age_seconds{"

@@ -4,12 +4,12 @@ import subprocess
 from typing import Any
 
 import pytest
-from live_environment import ops
 
 from airflow_ops import preflight
 from airflow_ops.console import ProblemError
 from airflow_ops.kube import Cluster
 from airflow_ops.values import installed_values, merge
+from support.live_environment import ops
 
 
 def lasting_pods(cluster: Cluster) -> dict[str, tuple[str, int]]:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 from airflow_client.client import ConnectionApi, ConnectionBody, VariableApi, VariableBody
 from airflow_client.client.exceptions import NotFoundException
-from live_environment import Airflow, ops
 
 from airflow_ops.kube import Cluster
 from airflow_ops.smoke import login
+from support.live_environment import Airflow, ops
 
 pytestmark = pytest.mark.destructive
 

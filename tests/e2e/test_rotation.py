@@ -14,12 +14,12 @@ from airflow_client.client import (
     VariableBody,
 )
 from airflow_client.client.exceptions import NotFoundException
-from live_environment import OPS, Airflow, DagRepository, wait_for
 
 from airflow_ops.console import ProblemError
 from airflow_ops.kube import Cluster
 from airflow_ops.repository import ROOT
 from airflow_ops.smoke import CANARY, login
+from support.live_environment import OPS, Airflow, DagRepository, wait_for
 
 pytestmark = pytest.mark.destructive
 

@@ -11,11 +11,11 @@ from typing import Any
 import boto3
 import pytest
 from airflow_client.client import ConnectionApi, ConnectionBody
-from live_environment import Airflow, DagRepository, WorkerPods, wait_for
 
 from airflow_ops.kube import Cluster
 from airflow_ops.repository import ROOT
 from airflow_ops.values import image_name, installed_values, load_values
+from support.live_environment import Airflow, DagRepository, WorkerPods, wait_for
 
 DAG = "e2e_read_connection"
 MOTO = "e2e-moto"

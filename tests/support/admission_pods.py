@@ -4,7 +4,6 @@ A file is a partial pod, as a pod_override is; a bad one names in the annotation
 """
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import cel
@@ -12,7 +11,9 @@ import yaml
 from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
 from kubernetes.client import ApiClient
 
-FOLDER = Path(__file__).parent
+from airflow_ops.repository import ROOT
+
+FOLDER = ROOT / "tests/policies"
 GOOD = sorted(FOLDER.glob("good-*.yaml"))
 BAD = sorted(FOLDER.glob("bad-*.yaml"))
 CONTENT = {path.stem: yaml.safe_load(path.read_text()) for path in (*GOOD, *BAD)}

@@ -9,8 +9,10 @@ from typing import Any
 
 import yaml
 
-HERE = Path(__file__).parent
-RULES = HERE.parents[1] / "charts/platform/files/rules"
+from airflow_ops.repository import CHARTS, ROOT
+
+CASES_FOLDER = ROOT / "tests/alerts"
+RULES = CHARTS / "platform/files/rules"
 HOME = "airflow-prod"
 SOURCES = {
     "kube_": {"job": "kube-state-metrics", "instance": "10.0.0.2:8080"},
@@ -62,7 +64,7 @@ def _seconds(text: str) -> int:
 def load_cases() -> list[Case]:
     """The cases of all alerts, a world without change before them."""
     cases = [Case("", "all is well", 75 * 60, None, "1m", {}, frozenset())]
-    for alert, kinds in yaml.safe_load((HERE / "cases.yaml").read_text()).items():
+    for alert, kinds in yaml.safe_load((CASES_FOLDER / "cases.yaml").read_text()).items():
         for kind, items in kinds.items():
             for number, item in enumerate(items, 1):
                 every, series = item.get("every", "1m"), item["series"]
@@ -94,7 +96,7 @@ def _alerts_of(rules: dict[str, dict[str, Any]]) -> set[str]:
 @cache
 def _world() -> dict[str, dict[str, str]]:
     """Namespace to its series with their values."""
-    loaded: dict[str, dict[str, str]] = yaml.safe_load((HERE / "world.yaml").read_text())
+    loaded: dict[str, dict[str, str]] = yaml.safe_load((CASES_FOLDER / "world.yaml").read_text())
     return loaded
 
 

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-from exporter import free_ports
+
+from support.statsd_exporter import free_ports
 
 Labels = dict[str, str]
 PROGRAMS = ("alertmanager", "prometheus-alertmanager")

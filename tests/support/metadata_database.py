@@ -16,8 +16,9 @@ from typing import Any
 
 import httpx
 import pytest
-from exporter import free_ports
 from sqlalchemy import Connection, Engine, NullPool, create_engine, text
+
+from support.statsd_exporter import free_ports
 
 SCRIPT = Path(__file__).parents[2] / "charts/platform/files/database_exporter.py"
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
+from airflow_ops.repository import ROOT
 from airflow_ops.values import merge
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 OFFICIAL = Path(__file__).parent / "fixtures/official"
 CHECKOUT = Path(__file__).parent / "fixtures/checkout"
 
@@ -108,11 +108,9 @@ def make_checkout(folder: Path) -> Checkout:
     """Lay the small checkout out in a folder."""
     root = folder / "checkout"
     shutil.copytree(CHECKOUT, root)
-    shutil.copytree(
-        REPOSITORY / "ci/airflow_ops", root / "ci/airflow_ops", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    shutil.copytree(ROOT / "ci/airflow_ops", root / "ci/airflow_ops", ignore=shutil.ignore_patterns("__pycache__"))
     for name in (".yamllint.yaml",):
-        shutil.copy(REPOSITORY / name, root / name)
+        shutil.copy(ROOT / name, root / name)
     archive = _official_archive()
     chart = root / "charts/airflow/Chart.yaml"
     chart.write_text(chart.read_text().replace("DIGEST", hashlib.sha256(archive).hexdigest()))

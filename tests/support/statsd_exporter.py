@@ -13,15 +13,16 @@ from pathlib import Path
 import httpx
 import yaml
 
-HERE = Path(__file__).parent
-REPOSITORY = HERE.parents[1]
+from airflow_ops.metrics import LISTS
+from airflow_ops.repository import VALUES
+
 TYPES = {"counter": "c", "gauge": "g", "summary": "ms", "histogram": "ms"}
 Series = tuple[str, frozenset[tuple[str, str]]]
 
 
 def known_metrics() -> dict[str, dict[str, str]]:
     """Metric to its row of metrics.tsv: what is scraped, what Airflow sends for it, and the event that it needs."""
-    with (HERE / "metrics.tsv").open() as file:
+    with (LISTS / "metrics.tsv").open() as file:
         return {row["metric"]: row for row in csv.DictReader(file, delimiter="\t")}
 
 
@@ -81,7 +82,7 @@ def running_exporter(folder: Path) -> Iterator[Exporter]:
     """An exporter that runs as in the chart's Deployment, on ports of its own."""
     program = shutil.which("statsd_exporter")
     assert program is not None
-    values = yaml.safe_load((REPOSITORY / "values/base.yaml").read_text())["airflow"]["statsd"]
+    values = yaml.safe_load((VALUES / "base.yaml").read_text())["airflow"]["statsd"]
     mapping = folder / "mappings.yml"
     mapping.write_text(
         yaml.safe_dump({"mappings": values["overrideMappings"], "defaults": {"ttl": values["cache"]["ttl"]}})

@@ -5,12 +5,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from small_checkout import Checkout
 
 from airflow_ops import scheduling
 from airflow_ops.capacity import Environment
 from airflow_ops.manifests import Manifest
 from airflow_ops.scheduling import LimitRange, NodeShape
+from support.small_checkout import Checkout
 
 GI = 1024**3
 

@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from small_checkout import Checkout, make_checkout
+
+from support.small_checkout import Checkout, make_checkout
 
 pytestmark = [
     pytest.mark.usefixtures("helm", "kubeconform"),

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_checkout import Checkout
+
+from support.small_checkout import Checkout
 
 
 def test_taken_from_helms_cache_and_then_left_alone(checkout: Checkout) -> None:

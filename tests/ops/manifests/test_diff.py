@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from small_checkout import Checkout
 
 from airflow_ops import live
 from airflow_ops.manifests import Manifest
+from support.small_checkout import Checkout
 
 
 @pytest.fixture

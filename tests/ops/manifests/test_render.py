@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_checkout import Checkout
+
+from support.small_checkout import Checkout
 
 pytestmark = pytest.mark.usefixtures("helm")
 

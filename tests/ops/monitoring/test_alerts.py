@@ -4,11 +4,10 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import yaml
 
-REPOSITORY = Path(__file__).parents[2]
+from airflow_ops.repository import CHARTS
 
 
 def alerts(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -23,7 +22,7 @@ def alerts(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def written() -> list[str]:
-    files = (REPOSITORY / "charts/platform/files/rules").glob("*.yaml")
+    files = (CHARTS / "platform/files/rules").glob("*.yaml")
     groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
     return [rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule]
 

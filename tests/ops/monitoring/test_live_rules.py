@@ -15,8 +15,9 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from alert_cases import RULES
-from exporter import Exporter, free_ports, known_metrics, line, running_exporter
+
+from support.alert_cases import RULES
+from support.statsd_exporter import Exporter, free_ports, known_metrics, line, running_exporter
 
 pytestmark = pytest.mark.xdist_group("live")  # what the module makes is made once
 NAMESPACE = "airflow-dev"

@@ -10,11 +10,11 @@ from typing import Any
 import jwt as pyjwt
 import pytest
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from rotation_place import CutOffError, FakeNotebook, FakePlace, interruptions
 
 from airflow_ops.console import ProblemError
 from airflow_ops.rotation import api, fernet, jwt, sequence
 from airflow_ops.rotation.sequence import Note, Step
+from support.rotation_fakes import CutOffError, FakeNotebook, FakePlace, interruptions
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
