@@ -97,12 +97,13 @@ def run_checks(
             for name, work in {
                 STYLE: partial(checks.check_output_style, found.texts),
                 POLICIES: partial(checks.check_policies, found.manifests),
-                POD_TEMPLATES: partial(checks.check_pod_templates, environment, found.manifests),
             }.items():
                 others.append(pool.submit(outcomes.keep, name, environment, work))
+        manifests = {environment: found.manifests for environment, found in complete.items()}
         texts = {environment: found.texts for environment, found in complete.items()}
-        for name, version in KUBERNETES.items():
-            others.append(pool.submit(_check_kubernetes, outcomes, name, version, texts, crds))
+        of_all = {POD_TEMPLATES: partial(checks.check_pod_templates, manifests)}
+        of_all |= {name: partial(checks.check_kubernetes, version, texts, crds) for name, version in KUBERNETES.items()}
+        others += [pool.submit(_keep_of_all, outcomes, name, [*complete], work) for name, work in of_all.items()]
         _wait(others)
     return outcomes
 
@@ -121,17 +122,18 @@ def _render(environment: str, overlays: tuple[str, ...], rendered: Rendered) -> 
     return Outcome()
 
 
-def _check_kubernetes(
-    outcomes: Outcomes, name: str, version: str, texts: dict[str, dict[str, str]], crds: Path | None
+def _keep_of_all(
+    outcomes: Outcomes, check: str, environments: list[str], work: Callable[[], dict[str, Outcome]]
 ) -> None:
-    if not texts:
+    """Do a check that looks at all environments at once, and keep the outcome of each."""
+    if not environments:
         return
     try:
-        found = checks.check_kubernetes(version, texts, crds)
+        found = work()
     except ProblemError as problem:
-        found = {environment: Outcome([f"{problem.message} {problem.fix}"]) for environment in texts}
+        found = {environment: Outcome([f"{problem.message} {problem.fix}"]) for environment in environments}
     for environment, outcome in found.items():
-        outcomes.keep(name, environment, partial(Outcome, outcome.breaches, outcome.skipped))
+        outcomes.keep(check, environment, partial(Outcome, outcome.breaches, outcome.skipped))
 
 
 def _cell(outcome: Outcome | None) -> str:
