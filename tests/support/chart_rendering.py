@@ -1,9 +1,11 @@
-"""What tests of the charts look at: the manifests of an environment, and what Helm answers."""
+"""What tests of the charts look at: the manifests of an environment, and what Helm answers to other values."""
 
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,9 +13,12 @@ import yaml
 from airflow_ops import deps
 from airflow_ops.console import ProblemError
 from airflow_ops.manifests import Manifest, Object, Pod, parse, pods, releases, template
+from airflow_ops.repository import CHARTS, DAGS, VALUES
+from support.once import digest, folder_digest, once
 
 ENVIRONMENTS = ("dev", "staging", "prod")
-CHARTS = {"airflow-platform": "platform", "airflow-blue": "airflow"}
+RELEASES = {"airflow-platform": "platform", "airflow-blue": "airflow"}
+"""Release to the folder of its chart."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Rendered:
     def workers(self) -> dict[str, Object]:
         """Worker pod templates by size."""
         data = self.starting("ConfigMap", "airflow-blue-pod-templates")["data"]
-        return {key.removesuffix(".yaml"): yaml.safe_load(text) for key, text in data.items()}
+        return {key.removesuffix(".yaml"): yaml.load(text, yaml.CSafeLoader) for key, text in data.items()}
 
     def pods(self) -> Iterator[Pod]:
         """Every pod that a component, Job or template describes."""
@@ -56,22 +61,13 @@ class Rendered:
 
 
 def needs_chart() -> None:
-    """Skip where Helm or the official chart is not to be had."""
+    """Skip where there is no Helm, or no official chart."""
     if shutil.which("helm") is None:
         pytest.skip("helm is not on PATH")
     try:
         deps.ensure()
     except ProblemError as problem:
         pytest.skip(problem.message)
-
-
-@cache
-def rendered(environment: str) -> Rendered:
-    """An environment's manifests; a second test that asks gets the same."""
-    found: list[Manifest] = []
-    for release in releases(environment):
-        found += parse(release, template(release))
-    return Rendered(environment, found)
 
 
 @dataclass(frozen=True)
@@ -96,3 +92,57 @@ class HelmOutput:
 
 
 Render = Callable[..., HelmOutput]
+
+
+class Charts:
+    """Helm on this repository's charts; what was rendered once in this session is not rendered again.
+
+    A rendering is kept under a digest of the charts, the values and the arguments, in a folder that all processes of
+    the session share and the next session does not have.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Keep renderings in `folder`."""
+        self._folder = folder
+        self._sources = folder_digest(CHARTS, VALUES, DAGS / "config")
+        self._environments: dict[tuple[str, ...], Rendered] = {}
+
+    def environment(self, name: str, *overlays: str) -> Rendered:
+        """The manifests of an environment, with overlays over it."""
+        key = (name, *overlays)
+        if key not in self._environments:
+            both = {release.name: release for release in releases(name, overlays=overlays)}
+            texts: dict[str, str] = once(
+                self._folder,
+                digest([self._sources, "environment", *key]),
+                lambda: {release.name: template(release) for release in both.values()},
+            )
+            manifests = [m for release, text in texts.items() for m in parse(both[release], text)]
+            self._environments[key] = Rendered(name, manifests)
+        return self._environments[key]
+
+    def render(
+        self, release: str, values: dict[str, Any] | None = None, environment: str = "dev", only: str | None = None
+    ) -> HelmOutput:
+        """Render one release as a user would.
+
+        Args:
+            release: Its name.
+            values: Laid over those of the environment.
+            environment: Name of a file in values/.
+            only: The one template to give, below templates/.
+        """
+        command = ["helm", "template", release, str(CHARTS / RELEASES.get(release, "airflow"))]
+        command += ["-n", f"airflow-{environment}"]
+        for file in (VALUES / "base.yaml", VALUES / f"{environment}.yaml"):
+            command += ["-f", str(file)]
+        command += ["-f", "-", *(["--show-only", f"templates/{only}"] if only else [])]
+        own = yaml.safe_dump(values or {})
+
+        def run() -> dict[str, Any]:
+            done = subprocess.run(command, input=own, capture_output=True, text=True, check=False)
+            return {"code": done.returncode, "error": done.stderr, "text": done.stdout}
+
+        answer = once(self._folder, digest([self._sources, own, *command]), run)
+        documents = yaml.load_all(answer["text"], Loader=yaml.CSafeLoader) if answer["code"] == 0 else []
+        return HelmOutput(answer["code"], answer["error"], [document for document in documents if document])

@@ -1,30 +1,23 @@
 """The Airflow of one machine runs with the configuration that the development cluster renders."""
 
 import configparser
-import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
-from airflow_ops.deps import find_archive, read_pin
 from airflow_ops.local import settings as local
-from airflow_ops.manifests import render_environment
 from airflow_ops.values import load_values
+from support.chart_rendering import Charts
 
 pytestmark = pytest.mark.xdist_group("local_agrees")  # what the module makes is made once
 
 
 @pytest.fixture(scope="module")
-def rendered() -> configparser.RawConfigParser:
-    if shutil.which("helm") is None:
-        pytest.skip("helm is not on PATH")
-    if find_archive(read_pin(), os.environ) is None:
-        pytest.skip("the official chart is not on this machine (airflow-ops deps)")
+def rendered(charts: Charts) -> configparser.RawConfigParser:
     configs = [
         manifest.object["data"]["airflow.cfg"]
-        for manifest in render_environment("dev")
+        for manifest in charts.environment("dev").manifests
         if manifest.kind == "ConfigMap" and "airflow.cfg" in manifest.object.get("data", {})
     ]
     assert len(configs) == 1, "one airflow.cfg for all components"
