@@ -1,39 +1,40 @@
 """This repository's own environments are valid, and what they may start fits where it runs."""
 
-import json
-import os
 import shutil
 import subprocess
 import sys
 
 import pytest
 
-from airflow_ops.deps import find_archive, read_pin
-from airflow_ops.values import environments
+from airflow_ops.capacity import Environment, Report, assess
+from airflow_ops.dag_inspection import inspect_environments, loaded_tasks
+from airflow_ops.repository import DAGS
+from airflow_ops.values import environments, load_values
+from support.chart_rendering import Charts
+
+pytestmark = pytest.mark.xdist_group("own_environments")  # what the module makes is made once
 
 
-@pytest.fixture(scope="module", autouse=True)
-def official_chart(helm: None) -> None:
-    """Skips where the official chart cannot be had without a network."""
-    if find_archive(read_pin(), os.environ) is None:
-        pytest.skip("the official chart is not on this machine (airflow-ops deps)")
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from airflow_ops.cli import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
-
-
+@pytest.mark.usefixtures("charts")
 @pytest.mark.skipif(shutil.which("kubeconform") is None, reason="kubeconform is not on PATH")
 def test_all_environments_are_valid() -> None:
-    answer = run("validate", "all")
+    command = [sys.executable, "-c", "from airflow_ops.cli import main; main()", "validate", "all"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+@pytest.fixture(scope="module")
+def reports(charts: Charts) -> dict[str, Report]:
+    """What `airflow-ops capacity` finds, by environment. Airflow starts once; test_capacity.py runs the command."""
+    facts = {name: Environment(charts.environment(name).manifests, load_values(name)) for name in environments()}
+    inspected = inspect_environments(DAGS, {name: each.executors for name, each in facts.items()})
+    return {name: assess(name, facts[name], loaded_tasks(inspected[name])) for name in facts}
 
 
 @pytest.mark.parametrize("environment", environments())
-def test_capacity(environment: str) -> None:
-    answer = run("capacity", environment, "--json")
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    report = json.loads(answer.stdout)
-    assert report["warnings"] == [], "quota and nodes bear all that may start at once, and a second colour"
-    assert all(size["nodes"] for size in report["sizes"].values())
+def test_capacity(reports: dict[str, Report], environment: str) -> None:
+    report = reports[environment]
+    assert report.errors == []
+    assert report.warnings == [], "quota and nodes bear all that may start at once, and a second colour"
+    assert report.sizes
+    assert all(size.nodes for size in report.sizes)
