@@ -108,7 +108,9 @@ def make_checkout(folder: Path) -> Checkout:
     """Lay the small checkout out in a folder."""
     root = folder / "checkout"
     shutil.copytree(CHECKOUT, root)
-    shutil.copytree(ROOT / "ci/airflow_ops", root / "ci/airflow_ops", ignore=shutil.ignore_patterns("__pycache__"))
+    # With what is compiled already: each call of the command is a process of its own.
+    unfinished = shutil.ignore_patterns("*.pyc.*")
+    shutil.copytree(ROOT / "ci/airflow_ops", root / "ci/airflow_ops", ignore=unfinished)
     for name in (".yamllint.yaml",):
         shutil.copy(ROOT / name, root / name)
     archive = _official_archive()
@@ -119,7 +121,6 @@ def make_checkout(folder: Path) -> Checkout:
         "HELM_REPOSITORY_CACHE": str(folder / "helm"),
         "HOME": str(folder),
         "PYTHONPATH": str(root / "ci"),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "COLUMNS": "200",
     }
     made = Checkout(root, archive, environ)
