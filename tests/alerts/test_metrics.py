@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from airflow_ops.metrics import event_of, selector_events, unknown
+from airflow_ops.metrics import selector_events, unknown
 from airflow_ops.promql import read
 from support.alert_cases import CASES_FOLDER, load_cases, load_rules
 from support.statsd_exporter import Exporter, Series, known_metrics, line, listed, running_exporter
@@ -60,35 +60,6 @@ def test_rules_read_metrics_by_selectors_with_a_namespace() -> None:
             # What an operator of the whole cluster tells has its namespace there, unless labels are honoured.
             bound = {'namespace="airflow-prod"', 'exported_namespace="airflow-prod"'} & set(selector.matchers)
             assert joined or bound, f"{where}: {selector}"
-
-
-@pytest.mark.parametrize(
-    ("expr", "said"),
-    [
-        ('airflow_scheduler_heartbeats{namespace="a"}', "airflow_scheduler_heartbeats is not in metrics.tsv"),
-        ('rate(airflow_ti_queued{namespace="a"}[5m])', "airflow_ti_queued is not in metrics.tsv"),
-        ('airflow_ti_failures{task_id="a"}', "airflow_ti_failures has no label task_id"),
-        ("airflow_task_duration", "airflow_task_duration is not in metrics.tsv"),
-        ("sum by (task_id) (airflow_ti_failures)", "nothing that it reads has the label task_id"),
-        ("kube_pod_info * on (pod_name) up", "nothing that it reads has the label pod_name"),
-    ],
-)
-def test_what_no_scrape_holds_is_told(expr: str, said: str) -> None:
-    assert unknown(expr) == [said]
-
-
-def test_an_event_is_known_by_metric_or_by_selector() -> None:
-    def event(expr: str) -> str:
-        return event_of(read(expr).selectors[0])
-
-    assert event('airflow_ti_failures{namespace="a"}') == "a failed try"
-    assert event('kube_pod_info{namespace="a", priority_class="airflow-worker"}') == "a running task"
-    assert event('kube_pod_info{namespace="a"}') == ""
-
-
-def test_a_selector_stays_what_it_is() -> None:
-    for text in ('x{le=~"60(\\\\.0)?", a!="b", c!~"d|e"}', 'x{a="say \\"b\\""}'):
-        assert str(read(f"rate({text}[5m])").selectors[0]) == text
 
 
 def test_every_event_by_selector_is_of_a_rule() -> None:

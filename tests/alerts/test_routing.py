@@ -61,15 +61,6 @@ def receiver(config: Path, alert: Labels) -> str:
     return amtool("config", "routes", "test", f"--config.file={config}", *pairs)
 
 
-def test_an_environment_without_routing_is_told_what_to_do() -> None:
-    if shutil.which("helm") is None:
-        pytest.skip("helm is not on PATH")
-    answer = ops("alerts", "routing", "prod")
-    assert answer.returncode == 1
-    assert answer.stdout == ""
-    assert "platform.monitoring.routing.enabled" in answer.stderr
-
-
 def test_alertmanager_takes_the_configuration_and_it_holds_no_secret(config: Path) -> None:
     assert "SUCCESS" in amtool("check-config", str(config))
     receivers = yaml.safe_load(config.read_text())["receivers"]

@@ -1,11 +1,9 @@
-"""What the working tree changes against another commit; of the comparison with a cluster only what needs none."""
+"""What the working tree changes against another commit."""
 
 from typing import Any
 
 import pytest
 
-from airflow_ops import live
-from airflow_ops.manifests import Manifest
 from support.small_checkout import Checkout
 
 
@@ -74,31 +72,3 @@ def test_an_error_is_not_a_difference(committed: Checkout, arguments: list[str],
     answer = committed.run("diff", *arguments)
     assert answer.returncode == 2
     assert complaint in answer.stderr
-
-
-def test_of_a_live_object_counts_what_a_chart_says_or_has_said() -> None:
-    """As Helm merges: what only the cluster says stays, what the last release said and this one does not goes."""
-    before = {"spec": {"replicas": 1, "paused": False, "strategy": {"rollingUpdate": None}, "old": "x"}}
-    after = {"spec": {"replicas": 1, "template": {"args": [], "cpu": "0.5"}}}
-    running = {
-        "spec": {"replicas": 2, "old": "x", "clusterIP": "10.0.0.1", "template": {"cpu": "500m", "dnsPolicy": "x"}},
-        "status": {"ready": 1},
-    }
-    fields = live.union(live.filled(before), after)
-    assert live.cut(running, fields) == {"spec": {"replicas": 2, "old": "x", "template": {"args": [], "cpu": "0.5"}}}
-
-
-def test_list_items_are_matched_by_name() -> None:
-    fields = [{"name": "a", "value": "1"}, {"name": "b", "value": "2"}]
-    running = [{"name": "injected", "x": 1}, {"name": "b", "value": "3", "extra": 0}, {"name": "a", "value": 1}]
-    assert live.cut(running, fields) == [
-        {"name": "injected", "x": 1},
-        {"name": "b", "value": "3"},
-        {"name": "a", "value": "1"},
-    ]
-
-
-def test_a_secrets_texts_are_compared_as_they_are_stored() -> None:
-    written = Manifest("airflow-platform", "airflow-dev", secret("a", "b"))
-    assert live.as_stored(written).object["data"] == {"kept": "YQ==", "changed": "Yg=="}
-    assert "stringData" not in live.as_stored(written).object

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from airflow_ops import restore
-from airflow_ops.backup import backup_job, container
 from airflow_ops.console import ProblemError
 
 HEADS = {"alembic_version": "abc", "alembic_version_fab": "def"}
@@ -68,30 +67,3 @@ def test_a_role_that_may_not_create_databases_is_told() -> None:
 )
 def test_a_restore_that_ended_after_the_swap_is_known(database: dict[str, Any] | None, swapped: bool) -> None:
     assert restore.is_swapped(found(database=database), backup("b")) is swapped
-
-
-def cron_job() -> dict[str, Any]:
-    pod = {"initContainers": [{"name": "dump", "image": "p", "env": []}], "containers": [{"name": "store", "env": []}]}
-    template = {
-        "metadata": {"labels": {"l": "1"}},
-        "spec": {"activeDeadlineSeconds": 9, "template": {"metadata": {}, "spec": pod}},
-    }
-    return {"metadata": {"uid": "u"}, "spec": {"jobTemplate": template}}
-
-
-def test_a_backup_by_hand_counts_as_the_cron_jobs() -> None:
-    job = backup_job(cron_job())
-    assert (
-        job["metadata"]["ownerReferences"][0] | {"uid": "u", "controller": True}
-        == job["metadata"]["ownerReferences"][0]
-    )
-    assert [c["name"] for c in job["spec"]["template"]["spec"]["initContainers"]] == ["dump"]
-    assert job["spec"]["activeDeadlineSeconds"] == 9
-
-
-def test_only_the_containers_that_need_a_secret_get_it() -> None:
-    template = cron_job()["spec"]["jobTemplate"]
-    plain = container(template, "dump", ["bash", "load.sh", "load"], {})
-    assert (plain["name"], plain["image"], plain["env"]) == ("load", "p", [])
-    other = container(template, "store", ["python", "x.py", "verify"], {"FERNET_KEY": ("airflow-fernet", "fernet-key")})
-    assert other["env"][0]["valueFrom"]["secretKeyRef"]["name"] == "airflow-fernet"
