@@ -60,7 +60,9 @@ def private_key() -> str:
 def jwks(private: str) -> str:
     """The JWKS that trusts a private key; `kid` is the thumbprint that Airflow writes into tokens (RFC 7638)."""
     key = load_pem_private_key(private.encode(), None)
-    jwk: dict[str, str] = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)  # type: ignore[arg-type]
+    if not isinstance(key, Ed25519PrivateKey):
+        raise TypeError("the private key that signs tokens is not an Ed25519 key")
+    jwk: dict[str, str] = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
     digest = hashlib.sha256(json.dumps(jwk, separators=(",", ":"), sort_keys=True).encode()).digest()
     return json.dumps({"keys": [jwk | {"kid": base64.urlsafe_b64encode(digest).decode().rstrip("=")}]})
 
