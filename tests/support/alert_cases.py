@@ -1,4 +1,4 @@
-"""The cases of cases.yaml as promtool's unit tests: world.yaml with what a case changes, and what fires in it."""
+"""The cases of tests/alerts/cases.yaml as unit tests of promtool: world.yaml, what a case changes, and what fires."""
 
 import re
 import subprocess
@@ -111,9 +111,14 @@ def _look(seconds: int, firing: frozenset[str]) -> dict[str, Any]:
     }
 
 
-def unit_test(case: Case, rules: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """A case as an entry of `tests` in promtool's file, for these rules: no series that none of them reads."""
-    read = set(re.findall(r"\w+", yaml.safe_dump(rules)))
+def _unit_test(case: Case, alerts: set[str], read: set[str]) -> dict[str, Any]:
+    """A case as an entry of `tests` in promtool's file.
+
+    Args:
+        case: The case.
+        alerts: The alerts that the rules hold: no other can fire.
+        read: Every word of the rules: a series whose name is none of them is left out.
+    """
     world = _world()
     unknown = [name for name, values in case.series.items() if values is None and name not in world[HOME]]
     assert not unknown, f"{case.name} takes out what the world does not hold: {unknown}"
@@ -132,18 +137,23 @@ def unit_test(case: Case, rules: dict[str, dict[str, Any]]) -> dict[str, Any]:
         ],
         "promql_expr_test": [
             *([] if case.not_yet is None else [_look(case.not_yet, frozenset())]),
-            _look(case.seconds, case.firing & _alerts_of(rules)),
+            _look(case.seconds, case.firing & alerts),
         ],
     }
 
 
-def run_promtool(rules: dict[str, dict[str, Any]], cases: list[Case], folder: Path) -> subprocess.CompletedProcess[str]:
-    """`promtool test rules` of these rules, one file for each interval of evaluation."""
+def _write(rules: dict[str, dict[str, Any]], cases: list[Case], folder: Path) -> list[Path]:
+    """Write rules and cases as promtool reads them.
+
+    Returns:
+        The files of the cases, one for each interval of evaluation.
+    """
     for name, content in rules.items():
-        (folder / name).write_text(yaml.safe_dump(content))
+        (folder / name).write_text(_dump(content))
+    alerts, read = _alerts_of(rules), set(re.findall(r"\w+", _dump(rules)))
     files = []
     for every in sorted({case.every for case in cases}):
-        tests = [unit_test(case, rules) for case in cases if case.every == every]
+        tests = [_unit_test(case, alerts, read) for case in cases if case.every == every]
         content = {
             "rule_files": sorted(rules),
             "evaluation_interval": every,
@@ -152,7 +162,40 @@ def run_promtool(rules: dict[str, dict[str, Any]], cases: list[Case], folder: Pa
             "tests": tests,
         }
         files.append(folder / f"cases-{every}.yml")
-        files[-1].write_text(yaml.safe_dump(content, sort_keys=False, width=1000))
+        files[-1].write_text(_dump(content))
+    return files
+
+
+def _dump(content: Any) -> str:
+    return str(yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False, width=1000))
+
+
+def run_promtool(rules: dict[str, dict[str, Any]], cases: list[Case], folder: Path) -> subprocess.CompletedProcess[str]:
+    """`promtool test rules` of these rules on these cases."""
+    return _promtool(_write(rules, cases, folder))
+
+
+def failing(trials: dict[str, tuple[dict[str, dict[str, Any]], list[Case]]], folder: Path) -> set[str]:
+    """Which rules do not pass their cases, by one promtool for all of them.
+
+    Args:
+        trials: Rules and cases, by a name that the result refers to.
+        folder: Where to write the files.
+    """
+    of_file: dict[str, str] = {}
+    for number, (name, (rules, cases)) in enumerate(trials.items()):
+        own = folder / str(number)
+        own.mkdir()
+        of_file |= {str(file): name for file in _write(rules, cases, own)}
+    output = _promtool([Path(file) for file in of_file]).stdout
+    verdicts = dict(re.findall(r"^Unit Testing: +(\S+)\n +(SUCCESS|FAILED)", output, re.MULTILINE))
+    assert verdicts.keys() == of_file.keys(), output
+    return {of_file[file] for file, verdict in verdicts.items() if verdict == "FAILED"}
+
+
+def _promtool(files: list[Path]) -> subprocess.CompletedProcess[str]:
+    """`promtool test rules`, with its errors among its output: they follow the name of the file that they are about."""
+    command = ["promtool", "test", "rules", *map(str, files)]
     return subprocess.run(
-        ["promtool", "test", "rules", *map(str, files)], capture_output=True, text=True, timeout=300, check=False
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, check=False
     )
