@@ -57,7 +57,7 @@ def test_rules_read_metrics_by_selectors_with_a_namespace() -> None:
     for where, rule in RULES:
         for selector in read(rule["expr"]).selectors:
             joined = selector.metric == "airflow:slo_budget:ratio"  # by namespace, in the rules that read it
-            # What an operator of the whole cluster tells has its namespace there, unless labels are honoured.
+            # What watches the whole cluster exports the namespace as exported_namespace, unless labels are honoured.
             bound = {'namespace="airflow-prod"', 'exported_namespace="airflow-prod"'} & set(selector.matchers)
             assert joined or bound, f"{where}: {selector}"
 

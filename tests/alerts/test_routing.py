@@ -108,14 +108,14 @@ def test_the_scheduler_down_is_one_cause(alertmanager: Alertmanager) -> None:
     silent = ["AirflowQueueDeep", "AirflowQueueWaitLong", "AirflowPoolStarving", "AirflowHealthCheckMissing"]
     late = labels("AirflowDeadlineMissed", dag_id="flights_ingest_daily")
     heartbeat = labels("AirflowErrorBudgetBurnsFast", slo="heartbeat")
-    told = [
+    sent = [
         labels("AirflowSchedulerDown"),
         labels("AirflowErrorBudgetBurnsFast", slo="parse"),
         labels("AirflowWorkerOOMKilled"),
         labels("AirflowQueueDeep", namespace="airflow-staging"),
     ]
     kept = [*map(labels, silent), late, heartbeat]
-    found = alertmanager.kept_back(kept + told)
+    found = alertmanager.kept_back(kept + sent)
     assert {frozenset(one.items()) for one in found} == {frozenset(one.items()) for one in kept}
 
 
@@ -138,7 +138,7 @@ def test_a_component_that_is_down_explains_its_own_heartbeat(alertmanager: Alert
 
 
 @pytest.mark.parametrize(
-    ("cause", "kept", "told"),
+    ("cause", "kept", "sent"),
     [
         ("AirflowDagProcessorDown", {"AirflowDagCountDropped", "AirflowDagParseSlow"}, {"AirflowTaskFailures"}),
         ("AirflowTriggererDown", {"AirflowTriggererFull"}, {"AirflowDagParseSlow"}),
@@ -155,9 +155,9 @@ def test_a_component_that_is_down_explains_its_own_heartbeat(alertmanager: Alert
     ],
 )
 def test_a_cause_keeps_its_consequences_back(
-    cause: str, kept: set[str], told: set[str], alertmanager: Alertmanager
+    cause: str, kept: set[str], sent: set[str], alertmanager: Alertmanager
 ) -> None:
-    assert names(alertmanager.kept_back([labels(alert) for alert in {cause} | kept | told])) == kept
+    assert names(alertmanager.kept_back([labels(alert) for alert in {cause} | kept | sent])) == kept
 
 
 def test_a_budget_that_burns_fast_needs_no_ticket_of_the_same_objective(alertmanager: Alertmanager) -> None:

@@ -1,4 +1,4 @@
-"""The Job that encrypts all anew, on a database with Airflow's own tables."""
+"""The Job that encrypts everything with the new key, on a database with Airflow's own tables."""
 
 import json
 import os
@@ -79,8 +79,8 @@ def test_all_is_encrypted_anew_though_a_task_is_deferred(home: Path) -> None:
 
 def test_what_no_key_reads_is_named_and_nothing_is_changed(home: Path) -> None:
     with sqlite3.connect(home / "airflow.db") as database:
-        strange = Fernet(Fernet.generate_key()).encrypt(b"blue").decode()
-        database.execute("UPDATE variable SET val = ?", (strange,))
+        unreadable = Fernet(Fernet.generate_key()).encrypt(b"blue").decode()
+        database.execute("UPDATE variable SET val = ?", (unreadable,))
     before = stored(home)
     answer = run(home, f"{NEW},{OLD}", str(SCRIPT))
     assert answer.returncode == 1

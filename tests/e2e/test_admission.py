@@ -53,9 +53,9 @@ def test_a_bad_pod_is_refused(as_scheduler: Any, cluster: Cluster, template: dic
     """Pod Security answers first where it refuses the same."""
     with pytest.raises(ApiException) as refused:
         as_scheduler.create_namespaced_pod(cluster.namespace, requested(template, path.stem), dry_run="All")
-    told = json.loads(refused.value.body)["message"]
-    assert refused_for(path.stem) in told or 'violates PodSecurity "restricted' in told
-    assert "exceeded quota" not in told, "the executor would try again, for minutes"
+    message = json.loads(refused.value.body)["message"]
+    assert refused_for(path.stem) in message or 'violates PodSecurity "restricted' in message
+    assert "exceeded quota" not in message, "the executor would try again, for minutes"
 
 
 def events(airflow: Airflow, run: str, task: str) -> str:

@@ -1,4 +1,4 @@
-"""The exporter of the metadata database on the cluster: what it tells while all is well, and of a task that waits."""
+"""The exporter of the metadata database on the cluster: what it exports while all is well, and while a task waits."""
 
 import csv
 import re

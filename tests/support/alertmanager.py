@@ -1,4 +1,4 @@
-"""A real Alertmanager, and what it makes of alerts."""
+"""A running Alertmanager, and which alerts it inhibits."""
 
 import shutil
 import subprocess
@@ -18,7 +18,7 @@ PROGRAMS = ("alertmanager", "prometheus-alertmanager")
 
 
 def find_alertmanager() -> str | None:
-    """Path of the program; None where it is not to be had."""
+    """Path of the program; None where it is not installed."""
     return next((path for name in PROGRAMS if (path := shutil.which(name))), None)
 
 
@@ -36,8 +36,8 @@ class Alertmanager:
         except httpx.TransportError:
             return False
 
-    def tell(self, alerts: list[Labels], *, firing: bool) -> None:
-        """Say that alerts fire, or no longer do."""
+    def send(self, alerts: list[Labels], *, firing: bool) -> None:
+        """Report that alerts fire, or that they no longer do."""
         now = datetime.now(UTC)
         ends = now + timedelta(hours=1) if firing else now - timedelta(seconds=1)
         times = {"startsAt": (now - timedelta(minutes=1)).isoformat(), "endsAt": ends.isoformat()}
@@ -45,16 +45,16 @@ class Alertmanager:
         httpx.post(f"{self._api}/alerts", json=body, timeout=10).raise_for_status()
 
     def firing(self) -> list[tuple[Labels, bool]]:
-        """Every firing alert, and whether another one keeps it back."""
+        """Every firing alert, and whether another one inhibits it."""
         found = httpx.get(f"{self._api}/alerts", timeout=10).raise_for_status().json()
         return [(alert["labels"], bool(alert["status"]["inhibitedBy"])) for alert in found]
 
     def kept_back(self, alerts: list[Labels]) -> list[Labels]:
         """Which of these alerts are not sent while all of them fire."""
-        self.tell(alerts, firing=True)
+        self.send(alerts, firing=True)
         wait(lambda: len(self.firing()) == len(alerts))
         found = [labels for labels, kept in self.firing() if kept]
-        self.tell(alerts, firing=False)
+        self.send(alerts, firing=False)
         wait(lambda: not self.firing())
         return found
 
@@ -65,7 +65,7 @@ def wait(look: Callable[[], bool]) -> None:
         if look():
             return
         time.sleep(0.05)
-    raise AssertionError("the Alertmanager did not come to it in half a minute")
+    raise AssertionError("the Alertmanager did not get there in half a minute")
 
 
 @contextmanager

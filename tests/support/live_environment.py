@@ -133,13 +133,13 @@ class DagRepository:
 
 @dataclass
 class WorkerPods:
-    """Every worker pod that the cluster tells of while this runs, by name, as it was told last."""
+    """Every worker pod that the cluster reports while this runs, by name, in its latest state."""
 
     seen: dict[str, Any] = field(default_factory=dict)
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def follow(self, cluster: Cluster) -> None:
-        """Watch until `stopped`; a watch that the API server ends is begun anew."""
+        """Watch until `stopped`; the API server ends a watch now and then, and the next one begins."""
         while not self.stopped.is_set():
             with contextlib.suppress(ApiException):
                 self._follow_once(cluster)

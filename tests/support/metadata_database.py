@@ -62,11 +62,11 @@ class Server:
         self._run("pg_ctl", "stop", "--wait", "--mode=immediate")
 
     def url(self, user: str = "postgres", database: str = "airflow") -> str:
-        """A database of it for a user, as SQLAlchemy is told."""
+        """The URL with which SQLAlchemy connects to one of its databases as a user."""
         return f"postgresql+psycopg2://{user}@/{database}?host={self.folder}"
 
     def engine(self, user: str = "postgres", database: str = "airflow") -> Engine:
-        """A way to it that keeps no connection."""
+        """An engine that keeps no connection open."""
         return create_engine(self.url(user, database), poolclass=NullPool)
 
 

@@ -2,7 +2,7 @@
 
 By the rules of the Kubernetes documentation, "Network Policies": a pod that no policy of a direction selects is open in
 it; policies add up; a connection needs the sender's egress and the receiver's ingress. Whether an ipBlock covers the
-addresses of pods is left to the network plug-in there, so `allows` is told which it is.
+addresses of pods is left to the network plug-in there, so `allows` takes it as an argument.
 """
 
 import ipaddress

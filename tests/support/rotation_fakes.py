@@ -1,6 +1,6 @@
 """An environment without a cluster: Secrets, and pods that keep what they read when they started.
 
-Stands in for rotation.place.Place and its ConfigMap, whose real ones tests/e2e/test_rotation.py runs against.
+The tests of rotations use it in place of the real environment, which tests/e2e/test_rotation.py runs against.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,12 +14,12 @@ COMPONENTS = ("api-server", "scheduler", "triggerer")
 
 
 class CutOffError(Exception):
-    """The terminal is closed, the network is gone: anything that ends the command where it is."""
+    """Anything that ends the command where it is: the terminal is closed, the network is gone."""
 
 
 @dataclass
 class FakePlace:
-    """Replaces one pod after the other, and asks after each whether all is still well.
+    """Replaces one pod after the other, and checks the invariant after each.
 
     Attributes:
         secrets: Content of Secrets by purpose.
@@ -68,7 +68,7 @@ class FakePlace:
 
 @dataclass
 class FakeNotebook:
-    """A note in memory."""
+    """Keeps the state of a rotation in memory, where the real one keeps it in a ConfigMap."""
 
     note: Note = field(default_factory=Note)
     written: list[Note] = field(default_factory=list)
@@ -82,7 +82,7 @@ class FakeNotebook:
 
 
 def interruptions(run: Callable[[int | None], FakePlace]) -> Iterator[FakePlace]:
-    """Run a rotation as often as it has actions, cut off at another one each time and gone on with to its end."""
+    """Run a rotation to its end, then once more for each of its actions: cut off after that action, and continued."""
     whole = run(None)
     yield whole
     for number in range(len(whole.actions)):

@@ -21,7 +21,7 @@ CHECKOUT = Path(__file__).parent / "fixtures/checkout"
 
 
 def _official_archive() -> bytes:
-    """Stands in for the official chart: a chart of the same name, packed as `helm package` does."""
+    """The archive of a small chart with the name of the official one, packed as `helm package` does."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         archive.add(OFFICIAL, "airflow")
@@ -44,7 +44,7 @@ class Checkout:
 
     Attributes:
         root: Its root.
-        archive: The stand-in for the official chart, as published.
+        archive: The small chart with the name of the official one, as published.
         environ: What the command runs with.
     """
 

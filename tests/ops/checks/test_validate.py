@@ -199,7 +199,7 @@ def test_values_stand_in_one_layer(found: list[str]) -> None:
     ]
 
 
-def test_a_deprecated_key_is_told(found: list[str]) -> None:
+def test_a_deprecated_key_is_reported(found: list[str]) -> None:
     assert of("notes", found) == ["airflow-blue: DEPRECATION WARNING: `oldKey` has been renamed to `newKey`."]
 
 
@@ -230,8 +230,8 @@ def test_a_broken_environment_does_not_hide_another(checkout: Checkout) -> None:
     (checkout.root / "values/prod.yaml").write_text("airflow:\n  parallelism: 64\n")
     answer = checkout.run("validate", "all")
     assert answer.returncode == 1
-    [told] = [line for line in answer.stdout.splitlines() if line.startswith("dev render: ")]
-    assert "release airflow-platform of dev cannot be rendered" in told
+    [remark] = [line for line in answer.stdout.splitlines() if line.startswith("dev render: ")]
+    assert "release airflow-platform of dev cannot be rendered" in remark
     policies = next(line for line in answer.stdout.splitlines() if "policies" in line)
     assert "not rendered" in policies
     assert "ok" in policies, "prod is checked all the same"

@@ -51,7 +51,7 @@ def test_a_cluster_that_does_not_answer_is_named(contexts: Path) -> None:
         kube.connect("dev")
 
 
-def test_no_context_at_all_is_told(contexts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_context_at_all_is_reported(contexts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contexts.write_text("dev: [elsewhere]\n")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "missing"))
     with pytest.raises(ProblemError, match="kubectl has no current context"):

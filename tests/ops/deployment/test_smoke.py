@@ -1,4 +1,4 @@
-"""Smoke tells a worker pod that is not made from a template of ours: the scheduler only warns of a missing one."""
+"""Smoke names a worker pod that is not made from one of our templates: the scheduler only warns if one is missing."""
 
 from kubernetes.client import V1Container, V1ObjectMeta, V1Pod, V1PodSpec, V1Volume
 

@@ -14,10 +14,10 @@ from support.small_checkout import Checkout
 
 
 def test_taken_from_helms_cache_and_then_left_alone(checkout: Checkout) -> None:
-    told = checkout.run("deps", "--check")
-    assert told.returncode == 1
-    assert f"not in place; it would come from {checkout.cached}" in told.stdout
-    assert not checkout.placed.exists(), "--check only tells"
+    checked = checkout.run("deps", "--check")
+    assert checked.returncode == 1
+    assert f"not in place; it would come from {checkout.cached}" in checked.stdout
+    assert not checkout.placed.exists(), "--check changes nothing"
 
     assert checkout.run("deps").returncode == 0
     assert checkout.placed.read_bytes() == checkout.archive

@@ -16,7 +16,7 @@ from airflow_ops.console import ProblemError
 from airflow_ops.local import processes as local
 from airflow_ops.local.settings import LocalSettings, local_settings
 
-# Stands in for `airflow COMPONENT`, which tests/local starts for real: it has a child, as a scheduler has.
+# Runs in place of `airflow COMPONENT`, which tests/local starts for real: it has a child, as a scheduler has.
 COMPONENT = f"""#!{sys.executable}
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])

@@ -1,4 +1,4 @@
-"""The local Airflow's settings are those of the development values, and differ only where a machine is no cluster."""
+"""The local Airflow has the settings of the development values, and others only where a machine is not a cluster."""
 
 import configparser
 import json

@@ -9,7 +9,7 @@ from airflow_ops.console import ProblemError
 from airflow_ops.dashboards import command
 
 
-def test_a_file_that_somebody_changed_is_told_and_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_somebody_changed_is_reported_and_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(command.FOLDER, tmp_path, dirs_exist_ok=True)
     monkeypatch.setattr(command, "FOLDER", tmp_path)
     monkeypatch.setattr(command, "ROOT", tmp_path.parent)

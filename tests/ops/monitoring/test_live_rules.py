@@ -93,7 +93,7 @@ def alerts_test(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_what_is_there_is_told_from_what_waits_and_what_is_missing(prometheus: str) -> None:
+def test_what_is_there_what_waits_and_what_is_missing_are_distinguished(prometheus: str) -> None:
     answer = alerts_test("dev", "--url", prometheus, "--json")
     assert answer.returncode == 1, answer.stderr
     found = json.loads(answer.stdout)

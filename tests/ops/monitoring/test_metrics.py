@@ -17,7 +17,7 @@ from airflow_ops.promql import read
         ("kube_pod_info * on (pod_name) up", "nothing that it reads has the label pod_name"),
     ],
 )
-def test_what_no_scrape_holds_is_told(expr: str, said: str) -> None:
+def test_what_no_scrape_holds_is_reported(expr: str, said: str) -> None:
     assert unknown(expr) == [said]
 
 

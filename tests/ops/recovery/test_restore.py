@@ -25,7 +25,7 @@ def test_the_newest_is_chosen_unless_one_is_named() -> None:
 
 
 @pytest.mark.parametrize(("there", "name"), [([], None), ([backup()], "other")])
-def test_a_backup_that_is_not_there_is_told(there: list[dict[str, Any]], name: str | None) -> None:
+def test_a_backup_that_is_not_there_is_reported(there: list[dict[str, Any]], name: str | None) -> None:
     with pytest.raises(ProblemError, match=f"there is no backup {name or ''}"):
         restore.choose(there, name, "dev")
 
@@ -36,23 +36,23 @@ def test_a_dropped_database_is_restored_without_a_question() -> None:
 
 def test_newer_runs_are_not_lost_unless_that_is_meant() -> None:
     newer = found(database={"comment": "", "newer_runs": {"b": 3}})
-    with pytest.raises(ProblemError, match="3 DAG runs") as told:
+    with pytest.raises(ProblemError, match="3 DAG runs") as refused:
         restore.check(newer, backup(), False)
-    assert "--discard-newer-runs" in told.value.fix
+    assert "--discard-newer-runs" in refused.value.fix
     restore.check(newer, backup(), True)
 
 
 def test_the_schema_of_another_version_is_refused_with_that_version() -> None:
     older = backup(airflow="3.2.2", revision=HEADS | {"alembic_version": "old"})
-    with pytest.raises(ProblemError, match=r"alembic_version is old, this image needs abc") as told:
+    with pytest.raises(ProblemError, match=r"alembic_version is old, this image needs abc") as refused:
         restore.check(found(), older, True)
-    assert "Airflow 3.2.2" in told.value.fix
+    assert "Airflow 3.2.2" in refused.value.fix
 
 
-def test_a_role_that_may_not_create_databases_is_told() -> None:
-    with pytest.raises(ProblemError, match="may not create databases") as told:
+def test_a_role_that_may_not_create_databases_is_reported() -> None:
+    with pytest.raises(ProblemError, match="may not create databases") as refused:
         restore.check(found(may_create=False), backup(), True)
-    assert "connection-admin" in told.value.fix
+    assert "connection-admin" in refused.value.fix
 
 
 @pytest.mark.parametrize(

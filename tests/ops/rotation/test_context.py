@@ -1,4 +1,4 @@
-"""What a rotation reads and writes in a cluster; the Kubernetes API is a stand-in that answers as the real one does."""
+"""What a rotation reads and writes in a cluster; a fake Kubernetes API answers as the real one does."""
 
 import json
 from base64 import b64decode
