@@ -36,6 +36,8 @@ UNFINISHED = timedelta(days=1)
 """A dump without its description that is older belongs to a backup that ended half-way: no Job lives as long."""
 REVISIONS = {"alembic_version": "airflow.migrations", "alembic_version_fab": "airflow.providers.fab.migrations"}
 """Tables with a schema's revision, and the package whose newest migration it has to be."""
+POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
+"""How PostgreSQL writes names and literals."""
 
 
 class ProblemError(Exception):
@@ -163,7 +165,7 @@ def admin_url() -> sa.URL:
 
 def quoted(name: str) -> str:
     """The name of a database or role as SQL takes it."""
-    return str(postgresql.dialect().identifier_preparer.quote(name))
+    return str(POSTGRESQL.identifier_preparer.quote(name))
 
 
 def acting_role(server: sa.Connection, login: str) -> str:
@@ -338,7 +340,7 @@ def decrypt_all(database: sa.Connection) -> int:
 
 def mark(server: sa.Connection, database: str, text: str) -> None:
     """Set a database's comment."""
-    literal = sa.literal(text).compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
+    literal = sa.literal(text).compile(dialect=POSTGRESQL, compile_kwargs={"literal_binds": True})
     server.execute(sa.text(f"COMMENT ON DATABASE {quoted(database)} IS {literal}"))
 
 
@@ -372,9 +374,10 @@ def swap(name: str, *, discard: bool) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> None:
     """Run one command; see the top of this file."""
+    result: Any = None
     match arguments:
         case ["connection"]:
-            result: Any = write_connections()
+            write_connections()
         case ["store"]:
             result = store_dump()
         case ["look"]:
