@@ -12,6 +12,11 @@ from support.once import session_folder
 os.environ.setdefault("GOGC", "400")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what is marked `long` first: at the end of a run one process would be left alone with it."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def charts(tmp_path_factory: pytest.TempPathFactory) -> Charts:
     """Renders this repository's charts, each thing once in a session; skips without Helm or the official chart."""

@@ -71,6 +71,7 @@ def test_alerts_fire_where_they_should_and_nowhere_near(name: str, tmp_path: Pat
     assert answer.returncode == 0, answer.stdout
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("promtool")
 def test_one_cause_fires_one_alert(tmp_path: Path) -> None:
     """The first firing case of every alert before all rules together, and a world where all is well."""
