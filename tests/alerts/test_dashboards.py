@@ -9,17 +9,16 @@ from typing import Any
 
 import pytest
 import yaml
-from alert_cases import load_alerts, load_rules
-from dashboard_panels import shown
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from airflow_ops.console import ProblemError
 from airflow_ops.monitoring.dashboards import command
 from airflow_ops.monitoring.dashboards.command import filled
 from airflow_ops.monitoring.metrics import unknown
 from airflow_ops.monitoring.promql import read
 from airflow_ops.paths import ROOT
+from support.alert_cases import load_alerts, load_rules
+from support.dashboard_panels import shown
 
 RECORDED = frozenset(
     rule["record"]
@@ -48,21 +47,6 @@ def line_of(panel: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_files_are_what_they_are_made_from() -> None:
     assert {path.name: path.read_text() for path in command.FOLDER.iterdir()} == command.rendered()
-
-
-def test_a_file_that_somebody_changed_is_told_and_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(command.FOLDER, tmp_path, dirs_exist_ok=True)
-    monkeypatch.setattr(command, "FOLDER", tmp_path)
-    monkeypatch.setattr(command, "ROOT", tmp_path.parent)
-    (tmp_path / "dags.json").write_text("{}")
-    with pytest.raises(ProblemError, match="dags.json in .* is not what it is made from"):
-        command.dashboards(check=True)
-    assert (tmp_path / "dags.json").read_text() == "{}"
-    command.dashboards(check=False)
-    command.dashboards(check=True)
-    (tmp_path / "mine.json").write_text("{}")
-    with pytest.raises(ProblemError, match="mine.json"):
-        command.dashboards(check=False)
 
 
 def test_grafana_reads_the_structure() -> None:

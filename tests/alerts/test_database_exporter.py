@@ -1,7 +1,6 @@
-"""What the database exporter tells of a real PostgreSQL with Airflow's tables, by scrapes of the running script."""
+"""What the database exporter exports of a real PostgreSQL with Airflow's tables, by scrapes of the running script."""
 
 import contextlib
-import csv
 import importlib.util
 import os
 import re
@@ -11,8 +10,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from alert_cases import HERE
-from metadata_database import (
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import InternalError, OperationalError
+
+from support.metadata_database import (
     SCRIPT,
     DatabaseExporter,
     Server,
@@ -20,8 +21,7 @@ from metadata_database import (
     running_database_exporter,
     running_server,
 )
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import InternalError, OperationalError
+from support.statsd_exporter import known_metrics
 
 pytestmark = pytest.mark.xdist_group("database_exporter")  # what the module makes is made once
 DAGS = 30
@@ -190,8 +190,8 @@ def test_a_dag_that_is_served_has_its_owner(server: Server, exporter: DatabaseEx
         rows.dag("load", owners="flights", is_stale=False)
         rows.dag("check", owners=None, is_stale=False)
         rows.dag("gone", owners="flights", is_stale=True)
-    told = {labels for name, labels in exporter.scrape() if name == "airflow_database_dag_info"}
-    assert told == {'dag_id="load",owner="flights"', 'dag_id="check",owner=""'}
+    exported = {labels for name, labels in exporter.scrape() if name == "airflow_database_dag_info"}
+    assert exported == {'dag_id="load",owner="flights"', 'dag_id="check",owner=""'}
 
 
 @pytest.mark.usefixtures("empty")
@@ -235,7 +235,7 @@ def test_a_locked_table_spoils_only_what_reads_it(server: Server, exporter: Data
     assert set(labelled(exporter.scrape(), "query_success", "query").values()) == {1.0}, "and it is over"
 
 
-def test_a_database_that_went_away_is_told_and_its_return_too(server: Server, exporter: DatabaseExporter) -> None:
+def test_a_database_that_went_away_is_reported_and_its_return_too(server: Server, exporter: DatabaseExporter) -> None:
     server.stop()
     try:
         scrape = exporter.scrape()
@@ -284,12 +284,10 @@ def test_its_states_are_those_of_airflow(script: ModuleType) -> None:
 
 
 def test_the_list_of_metrics_has_what_it_tells(script: ModuleType) -> None:
-    with (HERE.parents[1] / "charts/platform/files/metrics/metrics.tsv").open() as file:
-        rows = {row["metric"]: row for row in csv.DictReader(file, delimiter="\t")}
-    listed = {name: row["labels"] for name, row in rows.items() if name.startswith("airflow_database_")}
-    told = {f"airflow_database_{metric.name}": ",".join(metric.labels) or "-" for metric in script.METRICS}
+    listed = {name: row["labels"] for name, row in known_metrics().items() if name.startswith("airflow_database_")}
+    exported = {f"airflow_database_{metric.name}": ",".join(metric.labels) or "-" for metric in script.METRICS}
     own = {"up": "-", "scrape_seconds": "-", "query_success": "query"}
-    assert listed == told | {f"airflow_database_{name}": labels for name, labels in own.items()}
+    assert listed == exported | {f"airflow_database_{name}": labels for name, labels in own.items()}
 
 
 def test_other_pages_are_none(exporter: DatabaseExporter) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from alert_cases import HERE, load_cases, load_rules
-from exporter import Exporter, Series, known_metrics, line, listed, running_exporter
 
-from airflow_ops.monitoring.metrics import event_of, selector_events, unknown
+from airflow_ops.monitoring.metrics import selector_events, unknown
 from airflow_ops.monitoring.promql import read
+from support.alert_cases import CASES_FOLDER, load_cases, load_rules
+from support.statsd_exporter import Exporter, Series, known_metrics, line, listed, running_exporter
 
 DAGS, TASKS = 1000, 20
 
@@ -33,7 +33,7 @@ RECORDED = frozenset(rule["record"] for _, rule in RULES if "record" in rule)
 
 def series_of_cases() -> Iterator[tuple[str, str]]:
     """Where and series of every case and of the world of the cases."""
-    world = yaml.safe_load((HERE / "world.yaml").read_text())
+    world = yaml.safe_load((CASES_FOLDER / "world.yaml").read_text())
     for where, names in world.items():
         for name in names:
             yield f"world.yaml {where}", name
@@ -57,38 +57,9 @@ def test_rules_read_metrics_by_selectors_with_a_namespace() -> None:
     for where, rule in RULES:
         for selector in read(rule["expr"]).selectors:
             joined = selector.metric == "airflow:slo_budget:ratio"  # by namespace, in the rules that read it
-            # What an operator of the whole cluster tells has its namespace there, unless labels are honoured.
+            # What watches the whole cluster exports the namespace as exported_namespace, unless labels are honoured.
             bound = {'namespace="airflow-prod"', 'exported_namespace="airflow-prod"'} & set(selector.matchers)
             assert joined or bound, f"{where}: {selector}"
-
-
-@pytest.mark.parametrize(
-    ("expr", "said"),
-    [
-        ('airflow_scheduler_heartbeats{namespace="a"}', "airflow_scheduler_heartbeats is not in metrics.tsv"),
-        ('rate(airflow_ti_queued{namespace="a"}[5m])', "airflow_ti_queued is not in metrics.tsv"),
-        ('airflow_ti_failures{task_id="a"}', "airflow_ti_failures has no label task_id"),
-        ("airflow_task_duration", "airflow_task_duration is not in metrics.tsv"),
-        ("sum by (task_id) (airflow_ti_failures)", "nothing that it reads has the label task_id"),
-        ("kube_pod_info * on (pod_name) up", "nothing that it reads has the label pod_name"),
-    ],
-)
-def test_what_no_scrape_holds_is_told(expr: str, said: str) -> None:
-    assert unknown(expr) == [said]
-
-
-def test_an_event_is_known_by_metric_or_by_selector() -> None:
-    def event(expr: str) -> str:
-        return event_of(read(expr).selectors[0])
-
-    assert event('airflow_ti_failures{namespace="a"}') == "a failed try"
-    assert event('kube_pod_info{namespace="a", priority_class="airflow-worker"}') == "a running task"
-    assert event('kube_pod_info{namespace="a"}') == ""
-
-
-def test_a_selector_stays_what_it_is() -> None:
-    for text in ('x{le=~"60(\\\\.0)?", a!="b", c!~"d|e"}', 'x{a="say \\"b\\""}'):
-        assert str(read(f"rate({text}[5m])").selectors[0]) == text
 
 
 def test_every_event_by_selector_is_of_a_rule() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from alert_cases import load_alerts
-from alertmanager import Alertmanager, Labels, find_alertmanager, running_alertmanager
 
 from airflow_ops.paths import CHARTS, ROOT
+from support.alert_cases import load_alerts
+from support.alertmanager import Alertmanager, Labels, find_alertmanager, running_alertmanager
 
 pytestmark = pytest.mark.xdist_group("routing")  # what the module makes is made once
 OPS = ROOT / ".venv/bin/airflow-ops"
@@ -61,15 +61,6 @@ def receiver(config: Path, alert: Labels) -> str:
     return amtool("config", "routes", "test", f"--config.file={config}", *pairs)
 
 
-def test_an_environment_without_routing_is_told_what_to_do() -> None:
-    if shutil.which("helm") is None:
-        pytest.skip("helm is not on PATH")
-    answer = ops("alerts", "routing", "prod")
-    assert answer.returncode == 1
-    assert answer.stdout == ""
-    assert "platform.monitoring.routing.enabled" in answer.stderr
-
-
 def test_alertmanager_takes_the_configuration_and_it_holds_no_secret(config: Path) -> None:
     assert "SUCCESS" in amtool("check-config", str(config))
     receivers = yaml.safe_load(config.read_text())["receivers"]
@@ -117,14 +108,14 @@ def test_the_scheduler_down_is_one_cause(alertmanager: Alertmanager) -> None:
     silent = ["AirflowQueueDeep", "AirflowQueueWaitLong", "AirflowPoolStarving", "AirflowHealthCheckMissing"]
     late = labels("AirflowDeadlineMissed", dag_id="flights_ingest_daily")
     heartbeat = labels("AirflowErrorBudgetBurnsFast", slo="heartbeat")
-    told = [
+    sent = [
         labels("AirflowSchedulerDown"),
         labels("AirflowErrorBudgetBurnsFast", slo="parse"),
         labels("AirflowWorkerOOMKilled"),
         labels("AirflowQueueDeep", namespace="airflow-staging"),
     ]
     kept = [*map(labels, silent), late, heartbeat]
-    found = alertmanager.kept_back(kept + told)
+    found = alertmanager.kept_back(kept + sent)
     assert {frozenset(one.items()) for one in found} == {frozenset(one.items()) for one in kept}
 
 
@@ -147,7 +138,7 @@ def test_a_component_that_is_down_explains_its_own_heartbeat(alertmanager: Alert
 
 
 @pytest.mark.parametrize(
-    ("cause", "kept", "told"),
+    ("cause", "kept", "sent"),
     [
         ("AirflowDagProcessorDown", {"AirflowDagCountDropped", "AirflowDagParseSlow"}, {"AirflowTaskFailures"}),
         ("AirflowTriggererDown", {"AirflowTriggererFull"}, {"AirflowDagParseSlow"}),
@@ -164,9 +155,9 @@ def test_a_component_that_is_down_explains_its_own_heartbeat(alertmanager: Alert
     ],
 )
 def test_a_cause_keeps_its_consequences_back(
-    cause: str, kept: set[str], told: set[str], alertmanager: Alertmanager
+    cause: str, kept: set[str], sent: set[str], alertmanager: Alertmanager
 ) -> None:
-    assert names(alertmanager.kept_back([labels(alert) for alert in {cause} | kept | told])) == kept
+    assert names(alertmanager.kept_back([labels(alert) for alert in {cause} | kept | sent])) == kept
 
 
 def test_a_budget_that_burns_fast_needs_no_ticket_of_the_same_objective(alertmanager: Alertmanager) -> None:

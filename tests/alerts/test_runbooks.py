@@ -11,13 +11,13 @@ import airflow.api_fastapi.core_api.openapi as openapi
 import pytest
 import typer
 import yaml
-from alert_cases import HERE, load_alerts
 from typer.core import TyperGroup
 
 from airflow_ops.cli import VERBS, app
+from airflow_ops.paths import ROOT
+from support.alert_cases import load_alerts
 
-REPOSITORY = HERE.parents[1]
-RUNBOOKS = REPOSITORY / "docs/runbooks"
+RUNBOOKS = ROOT / "docs/runbooks"
 HEADINGS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 PROGRAMS = {"kubectl", "airflow-ops", "curl", "git", "grep", "jq", "export"}
 KUBECTL = {"auth", "delete", "describe", "exec", "get", "logs", "rollout", "scale", "top"}
@@ -62,7 +62,7 @@ def parts(line: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_an_alert_has_its_page(alert: str) -> None:
-    link = REPOSITORY / ALERTS[alert]["annotations"]["runbook_url"]
+    link = ROOT / ALERTS[alert]["annotations"]["runbook_url"]
     assert link == RUNBOOKS / f"{alert}.md"
     text = link.read_text()
     assert text.startswith(f"# {alert}\n")
@@ -115,8 +115,8 @@ def test_a_selector_is_one_of_the_charts(page: str, line: str) -> None:
 @cache
 def known_labels() -> set[str]:
     """Labels of our own pods, of the official chart's pods, and of worker pods."""
-    own = "\n".join(file.read_text() for file in (REPOSITORY / "charts/platform/templates").rglob("*.*"))
-    official = yaml.safe_load((REPOSITORY / "charts/platform/files/network.yaml").read_text())["pods"].values()
+    own = "\n".join(file.read_text() for file in (ROOT / "charts/platform/templates").rglob("*.*"))
+    official = yaml.safe_load((ROOT / "charts/platform/files/network.yaml").read_text())["pods"].values()
     known = {f"{key}={value}" for labels in official for key, value in labels.items()} | {"kubernetes_executor=True"}
     for key in re.findall(r"^(app\.kubernetes\.io/\w+): {{ \.component }}$", own, re.MULTILINE):
         known |= {f"{key}={component}" for component in re.findall(r'"component" "([\w-]+)"', own)}

@@ -4,10 +4,10 @@ import ast
 from typing import Any
 
 import pytest
-from chart_rendering import Render
 
 from airflow_ops.environments.values import read_yaml
 from airflow_ops.paths import ROOT
+from support.chart_rendering import Render
 
 
 def overlay(name: str) -> dict[str, Any]:

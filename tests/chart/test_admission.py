@@ -5,10 +5,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from admission_pods import BAD, GOOD, refusals, refused_for, requested
 from airflow.providers.cncf.kubernetes.executors.kubernetes_executor import KubernetesExecutor
-from chart_rendering import Render, Rendered
 from kubernetes.client.exceptions import ApiException
+
+from support.admission_pods import BAD, GOOD, refusals, refused_for, requested
+from support.chart_rendering import Render, Rendered
 
 SIZES = ["default", "scratch", "spot"]
 
@@ -32,8 +33,8 @@ def test_a_good_pod_passes(environment: Rendered, path: Any) -> None:
 def test_a_bad_pod_is_refused_with_its_reason(environment: Rendered, path: Any) -> None:
     pod = requested(environment.workers()["default"], path.stem)
     for colour in ("blue", "green"):
-        told = refusals(policy(environment), pod, scheduler(environment, colour))
-        assert any(refused_for(path.stem) in each for each in told), told
+        messages = refusals(policy(environment), pod, scheduler(environment, colour))
+        assert any(refused_for(path.stem) in each for each in messages), messages
 
 
 def test_every_rule_has_a_bad_pod(dev: Rendered) -> None:

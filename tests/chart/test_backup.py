@@ -12,11 +12,11 @@ from typing import Any
 import boto3
 import pytest
 import sqlalchemy as sa
-from chart_rendering import Render, Rendered
 from cryptography.fernet import Fernet
 from moto.server import ThreadedMotoServer
 
 from airflow_ops.paths import ROOT
+from support.chart_rendering import Render, Rendered
 
 pytestmark = pytest.mark.xdist_group("backup")  # what the module makes is made once
 NOW = datetime(2026, 11, 21, 1, 15, tzinfo=UTC)

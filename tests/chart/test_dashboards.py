@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from chart_rendering import HelmOutput, Render
 
 from airflow_ops.monitoring.dashboards.command import load, panels
+from support.chart_rendering import HelmOutput, Render
 
 MEBIBYTE = 1024 * 1024
 

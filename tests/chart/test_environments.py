@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_rendering import ENVIRONMENTS, HelmOutput, Render, Rendered, needs_chart
 
 from airflow_ops.checks import policies
 from airflow_ops.checks.rendering import notes
@@ -17,6 +16,7 @@ from airflow_ops.environments.environment import Environment
 from airflow_ops.environments.values import merge, read_yaml
 from airflow_ops.manifests.objects import parse, releases, template
 from airflow_ops.paths import ROOT
+from support.chart_rendering import ENVIRONMENTS, HelmOutput, Render, Rendered, needs_chart
 
 COMPONENTS = ("scheduler", "dag-processor", "triggerer", "api-server")
 

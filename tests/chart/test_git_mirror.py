@@ -1,4 +1,4 @@
-"""The Git mirror's loop, with real repositories: what a run is pinned to must stay to be had."""
+"""The Git mirror's loop, with real repositories: the commit that a run is pinned to must stay available."""
 
 import os
 import shutil

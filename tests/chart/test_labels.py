@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_rendering import ENVIRONMENTS, needs_chart
 
-from airflow_ops.manifests import KUBERNETES_VERSIONS, Object, releases, template
+from airflow_ops.manifests.objects import KUBERNETES_VERSIONS, Object, releases, template
 from airflow_ops.paths import ROOT
+from support.chart_rendering import ENVIRONMENTS, needs_chart
 
 PREFIX = "app.kubernetes.io/"
 SELECTOR = {f"{PREFIX}name", f"{PREFIX}instance", f"{PREFIX}component"}

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_rendering import HelmOutput, Render
 
 from airflow_ops.environments.values import merge, read_yaml
 from airflow_ops.paths import CHARTS, VALUES
+from support.chart_rendering import HelmOutput, Render
 
 RULES = CHARTS / "platform/files/rules"
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_rendering import Render, Rendered
-from network_policy import Peer, allows, isolated
 
 from airflow_ops.paths import ROOT
+from support.chart_rendering import Render, Rendered
+from support.network_policy import Peer, allows, isolated
 
 NAMESPACE = "airflow"
 ELSEWHERE = {

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_rendering import Render
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from airflow_ops.paths import VALUES
+from support.chart_rendering import Render
 
 OVERLAY = yaml.safe_load((VALUES / "overlays/opentelemetry.yaml").read_text())
 SEND = """

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_rendering import Render, Rendered
 
 from airflow_ops.environments.pools import SCRIPT, load_pools
 from airflow_ops.paths import ROOT
 from airflow_ops.rotation import jwt
+from support.chart_rendering import Render, Rendered
 
 
 def pod(job: dict[str, Any]) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from chart_rendering import ENVIRONMENTS, Render, Rendered
 
 from airflow_ops.checks import policies
 from airflow_ops.manifests.objects import Pod
+from support.chart_rendering import ENVIRONMENTS, Render, Rendered
 
 CLUSTER_SCOPED = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
 """The only kinds without namespace; neither gives a right."""

@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 from airflow.sdk._shared.module_loading import import_string
-from chart_rendering import Rendered, needs_chart
 
-from airflow_ops.environments.environment import Environment
-from airflow_ops.manifests.objects import render_environment
 from airflow_ops.paths import ROOT
+from support.chart_rendering import Charts, Rendered
 
 pytestmark = pytest.mark.xdist_group("secrets_backends")  # what the module makes is made once
 BACKENDS = {
@@ -30,10 +28,9 @@ ANSWERS = ("api-server", "triggerer", "dag-processor")
 
 
 @pytest.fixture(params=BACKENDS, scope="module")
-def overlay(request: pytest.FixtureRequest) -> tuple[str, Rendered]:
-    needs_chart()
+def overlay(request: pytest.FixtureRequest, charts: Charts) -> tuple[str, Rendered]:
     name: str = request.param
-    return name, Rendered("prod", render_environment(Environment("prod", overlays=(*BACKENDS[name], name))))
+    return name, charts.environment("prod", *BACKENDS[name], name)
 
 
 def config(rendered: Rendered) -> configparser.ConfigParser:
@@ -89,9 +86,8 @@ def test_a_backend_takes_the_arguments_that_the_overlay_gives(overlay: tuple[str
     assert backend.get_variable("anything") is None, "not asked for, so nothing is reached"
 
 
-def test_only_the_components_that_answer_read_the_namespace_of_connections() -> None:
-    needs_chart()
-    rendered = Rendered("prod", render_environment(Environment.load("prod", ["secrets-kubernetes"])))
+def test_only_the_components_that_answer_read_the_namespace_of_connections(charts: Charts) -> None:
+    rendered = charts.environment("prod", "secrets-kubernetes")
     role, binding = rendered.one("Role", "airflow-connections"), rendered.one("RoleBinding", "airflow-connections")
     assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == "airflow-prod-connections"
     assert role["rules"] == [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list"]}]
@@ -113,9 +109,8 @@ def test_the_order_is_backend_environment_airflow(monkeypatch: pytest.MonkeyPatc
     assert chain == ["SecretsManagerBackend", "EnvironmentVariablesBackend", "MetastoreBackend"]
 
 
-def test_the_registry_secret_is_one_that_kubelets_take() -> None:
-    needs_chart()
-    rendered = Rendered("prod", render_environment(Environment.load("prod", ["registry"])))
+def test_the_registry_secret_is_one_that_kubelets_take(charts: Charts) -> None:
+    rendered = charts.environment("prod", "registry")
     target = rendered.one("ExternalSecret", "airflow-registry")["spec"]["target"]
     assert target["template"] == {"type": "kubernetes.io/dockerconfigjson"}
     for pod in rendered.pods():

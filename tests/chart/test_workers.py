@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_rendering import Render, Rendered
 
 from airflow_ops.paths import ROOT
+from support.chart_rendering import Render, Rendered
 
 SIZES: dict[str, Any] = yaml.safe_load((ROOT / "dags/config/sizes.yaml").read_text())
 

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from live_environment import Airflow, DagRepository, WorkerPods, ops, target
 from pytest_helm_charts.clusters import Cluster as HelmChartsCluster
 
 from airflow_ops.cluster.airflow_api import login
@@ -15,6 +14,7 @@ from airflow_ops.deployment.dag_push import push_arguments
 from airflow_ops.environments.environment import Environment
 from airflow_ops.monitoring import prometheus
 from airflow_ops.paths import ROOT
+from support.live_environment import Airflow, DagRepository, WorkerPods, ops, target
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
-from admission_pods import BAD, GOOD, refused_for, requested
 from airflow_client.client import EventLogApi, TaskInstanceApi
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
-from live_environment import Airflow, DagRepository, wait_for
 
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.paths import ROOT
+from support.admission_pods import BAD, GOOD, refused_for, requested
+from support.live_environment import Airflow, DagRepository, wait_for
 
 DAG = "e2e_ask_for_more"
 REASONS = {
@@ -53,9 +53,9 @@ def test_a_bad_pod_is_refused(as_scheduler: Any, cluster: Cluster, template: dic
     """Pod Security answers first where it refuses the same."""
     with pytest.raises(ApiException) as refused:
         as_scheduler.create_namespaced_pod(cluster.namespace, requested(template, path.stem), dry_run="All")
-    told = json.loads(refused.value.body)["message"]
-    assert refused_for(path.stem) in told or 'violates PodSecurity "restricted' in told
-    assert "exceeded quota" not in told, "the executor would try again, for minutes"
+    message = json.loads(refused.value.body)["message"]
+    assert refused_for(path.stem) in message or 'violates PodSecurity "restricted' in message
+    assert "exceeded quota" not in message, "the executor would try again, for minutes"
 
 
 def events(airflow: Airflow, run: str, task: str) -> str:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
-from live_environment import Airflow, wait_for
 
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.monitoring import prometheus
 from airflow_ops.monitoring.dashboards.command import filled, load, panels
 from airflow_ops.monitoring.prometheus import Prometheus
+from support.live_environment import Airflow, wait_for
 
 QUIET = yaml.safe_load((Path(__file__).parent / "quiet_panels.yaml").read_text())
 PANELS = {(name, panel["title"]): panel for name, content in load().items() for panel in panels(content)}

@@ -1,4 +1,4 @@
-"""The exporter of the metadata database on the cluster: what it tells while all is well, and of a task that waits."""
+"""The exporter of the metadata database on the cluster: what it exports while all is well, and while a task waits."""
 
 import csv
 import re
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 from airflow_client.client import DagRunApi, DagRunMutableStates, DAGRunPatchBody, PoolApi, PoolPatchBody
-from live_environment import Airflow, wait_for
 
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.monitoring import prometheus
 from airflow_ops.paths import ROOT
+from support.live_environment import Airflow, wait_for
 
 DAG, POOL = "platform_run_canary", "default_pool"
 HEARTBEATS = "airflow_database_job_heartbeat_age_seconds{"

@@ -4,11 +4,11 @@ import subprocess
 from typing import Any
 
 import pytest
-from live_environment import ops, target, with_values
 
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.console import ProblemError
 from airflow_ops.deployment import preflight
+from support.live_environment import ops, target, with_values
 
 
 def lasting_pods(cluster: Cluster) -> dict[str, tuple[str, int]]:
@@ -90,22 +90,22 @@ def _rename_secret(node: Any, old: str, new: str) -> None:
             _rename_secret(value, old, new)
 
 
-def test_an_image_that_cannot_be_pulled_is_told_before_anything_changes(cluster: Cluster) -> None:
+def test_an_image_that_cannot_be_pulled_is_reported_before_anything_changes(cluster: Cluster) -> None:
     changed = with_values(cluster, {"global": {"image": {"tag": "does-not-exist"}}})
     with pytest.raises(
         ProblemError, match=r"(?s)image .*:does-not-exist is not fit.*(ErrImagePull|ImagePullBackOff)"
-    ) as told:
+    ) as caught:
         preflight.probe_image(changed)
-    assert "nothing was changed" in told.value.fix
+    assert "nothing was changed" in caught.value.fix
 
 
-def test_an_image_without_the_auth_manager_is_told(cluster: Cluster) -> None:
+def test_an_image_without_the_auth_manager_is_reported(cluster: Cluster) -> None:
     changed = with_values(cluster, {"airflow": {"config": {"core": {"auth_manager": "no.such.Manager"}}}})
     with pytest.raises(ProblemError, match=r"no.such:Manager: ModuleNotFoundError"):
         preflight.probe_image(changed)
 
 
-def test_a_database_that_does_not_answer_is_told(cluster: Cluster) -> None:
+def test_a_database_that_does_not_answer_is_reported(cluster: Cluster) -> None:
     name = "e2e-unreachable-database"
     url = "postgresql+psycopg2://airflow:x@airflow-database:5999/airflow"
     cluster.kubectl("create", "secret", "generic", name, f"--from-literal=connection-direct={url}")

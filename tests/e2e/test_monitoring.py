@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from airflow_client.client import PoolApi, PoolBody
 from airflow_client.client.exceptions import ApiException
-from live_environment import Airflow, DagRepository, wait_for
 
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.monitoring import prometheus
 from airflow_ops.monitoring.alerts import RULES
 from airflow_ops.monitoring.live_rules import LiveRule, look, rules_of
 from airflow_ops.monitoring.prometheus import Prometheus
+from support.live_environment import Airflow, DagRepository, wait_for
 
 DAGS = Path(__file__).parent / "dags"
 BROKEN = '"""An airflow dag of the e2e tests that cannot be imported."""\n\nimport a_module_that_nobody_has\n'

@@ -2,9 +2,8 @@
 
 import time
 
-from live_environment import Airflow, wait_for
-
 from airflow_ops.cluster.connection import Cluster
+from support.live_environment import Airflow, wait_for
 
 AWAY_SECONDS = 300
 CANARY = "platform_run_canary"

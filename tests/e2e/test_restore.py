@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 from airflow_client.client import ConnectionApi, ConnectionBody, VariableApi, VariableBody
 from airflow_client.client.exceptions import NotFoundException
-from live_environment import Airflow, ops, target
 
 from airflow_ops.cluster.airflow_api import login
 from airflow_ops.cluster.connection import Cluster
+from support.live_environment import Airflow, ops, target
 
 pytestmark = pytest.mark.destructive
 

@@ -14,13 +14,13 @@ from airflow_client.client import (
     VariableBody,
 )
 from airflow_client.client.exceptions import NotFoundException
-from live_environment import OPS, Airflow, DagRepository, target, wait_for
 
 from airflow_ops.cluster.airflow_api import login
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.console import ProblemError
 from airflow_ops.deployment.smoke import CANARY
 from airflow_ops.paths import ROOT
+from support.live_environment import OPS, Airflow, DagRepository, target, wait_for
 
 pytestmark = pytest.mark.destructive
 

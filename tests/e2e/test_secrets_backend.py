@@ -11,11 +11,11 @@ from typing import Any
 import boto3
 import pytest
 from airflow_client.client import ConnectionApi, ConnectionBody
-from live_environment import Airflow, DagRepository, WorkerPods, wait_for
 
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.environments.environment import Environment
 from airflow_ops.paths import ROOT
+from support.live_environment import Airflow, DagRepository, WorkerPods, wait_for
 
 DAG = "e2e_read_connection"
 MOTO = "e2e-moto"

@@ -3,10 +3,10 @@
 from typing import Any
 
 from airflow_client.client import TaskInstanceApi
-from live_environment import Airflow, DagRepository, WorkerPods, wait_for
 
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.paths import ROOT
+from support.live_environment import Airflow, DagRepository, WorkerPods, wait_for
 
 DAG = "e2e_wait_twice"
 WAITING = {"deferred": "deferred", "rescheduled": "up_for_reschedule"}

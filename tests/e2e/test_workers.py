@@ -9,10 +9,10 @@ import yaml
 from airflow_client.client import PoolApi, PoolBody, PoolPatchBody
 from airflow_client.client.exceptions import ApiException
 from kubernetes.utils.quantity import parse_quantity
-from live_environment import Airflow, DagRepository, WorkerPods, wait_for
 
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.paths import DAGS
+from support.live_environment import Airflow, DagRepository, WorkerPods, wait_for
 
 DAG = "e2e_show_version"
 SIZES = ["small", "default", "scratch"]

@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small_checkout import Checkout, make_checkout
+
+from support.small_checkout import Checkout, make_checkout
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A secret that stands in values, a DAG or a manifest is refused."""
+"""`ci/secrets-scan` refuses a secret in values, a DAG or a manifest."""
 
 import os
 import shutil

@@ -1,1 +1,1 @@
-"""What tests of several folders share."""
+"""What tests share: each module gives one thing that several folders of tests ask for (tests/README.md lists them)."""

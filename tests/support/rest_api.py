@@ -12,7 +12,7 @@ SIMPLE = "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAut
 
 
 @pytest.fixture(scope="session")
-def rest(metadata_database: None) -> Iterator["httpx.Client"]:
+def rest(metadata_database: None) -> Iterator[Any]:
     """A client of the API, logged in."""
     from fastapi.testclient import TestClient
 

@@ -13,9 +13,11 @@ from yamllint.config import YamlLintConfig  # type: ignore[import-untyped]
 from airflow_ops import programs
 from airflow_ops.checks import policies
 from airflow_ops.checks.outcome import Outcome
-from airflow_ops.dags.inspection import load_tasks
+from airflow_ops.console import ProblemError
+from airflow_ops.dags.inspection import Inspection, inspect_environments, loaded_tasks
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import KUBERNETES_VERSIONS, Manifest, Release, airflow_config, releases, template
+from airflow_ops.paths import DAGS
 
 # Of generated YAML only what changes its meaning counts: a key that stands twice, a number read as octal.
 OUTPUT_STYLE = YamlLintConfig("rules: {key-duplicates: enable, octal-values: {forbid-implicit-octal: true}}")
@@ -104,10 +106,27 @@ def check_policies(manifests: list[Manifest]) -> Outcome:
     return Outcome([str(breach) for breach in policies.check(manifests)])
 
 
-def check_pod_templates(environment: Environment, manifests: list[Manifest]) -> Outcome:
-    """Every pod template that a DAG or the configuration names is mounted in the scheduler."""
+def check_pod_templates(manifests: dict[str, list[Manifest]]) -> dict[str, Outcome]:
+    """Every pod template that a DAG or the configuration names is mounted in the scheduler.
+
+    Args:
+        manifests: Environment to its objects.
+
+    Returns:
+        The outcome of each environment. One process loads the DAGs of all: importing Airflow is most of the work.
+    """
+    executors = {name: airflow_config(objects).get("core", "executor") for name, objects in manifests.items()}
+    inspected = inspect_environments(DAGS, executors)
+    return {name: _pod_templates(inspected[name], objects) for name, objects in manifests.items()}
+
+
+def _pod_templates(inspected: Inspection, manifests: list[Manifest]) -> Outcome:
     named: dict[str, str] = {}
-    for task in load_tasks(environment.name, airflow_config(manifests).get("core", "executor")):
+    try:
+        tasks = loaded_tasks(inspected)
+    except ProblemError as problem:
+        return Outcome([f"{problem.message} {problem.fix}"])
+    for task in tasks:
         if task.pod_template_file:
             named.setdefault(task.pod_template_file, f"task {task.identity}")
     return Outcome([str(breach) for breach in policies.missing_pod_templates(manifests, named)])

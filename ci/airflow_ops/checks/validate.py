@@ -89,12 +89,15 @@ def run_checks(chosen: list[Environment], crds: Path | None, advance: Callable[[
             for name, work in {
                 STYLE: partial(rendering.check_output_style, found.texts),
                 POLICIES: partial(rendering.check_policies, found.manifests),
-                POD_TEMPLATES: partial(rendering.check_pod_templates, environment, found.manifests),
             }.items():
                 others.append(pool.submit(outcomes.keep, name, environment.name, work))
+        names = [environment.name for environment, _ in complete]
+        manifests = {environment.name: found.manifests for environment, found in complete}
         texts = {environment.name: found.texts for environment, found in complete}
+        of_all = {POD_TEMPLATES: partial(rendering.check_pod_templates, manifests)}
         for name, version in KUBERNETES.items():
-            others.append(pool.submit(_check_kubernetes, outcomes, name, version, texts, crds))
+            of_all[name] = partial(kubernetes_schemas.check_kubernetes, version, texts, crds)
+        others += [pool.submit(_keep_of_all, outcomes, name, names, work) for name, work in of_all.items()]
         _wait(others)
     return outcomes
 
@@ -113,17 +116,18 @@ def _render(environment: Environment, rendered: Rendered) -> Outcome:
     return Outcome()
 
 
-def _check_kubernetes(
-    outcomes: Outcomes, name: str, version: str, texts: dict[str, dict[str, str]], crds: Path | None
+def _keep_of_all(
+    outcomes: Outcomes, check: str, environments: list[str], work: Callable[[], dict[str, Outcome]]
 ) -> None:
-    if not texts:
+    """Do a check that looks at all environments at once, and keep the outcome of each."""
+    if not environments:
         return
     try:
-        found = kubernetes_schemas.check_kubernetes(version, texts, crds)
+        found = work()
     except ProblemError as problem:
-        found = {environment: Outcome([f"{problem.message} {problem.fix}"]) for environment in texts}
+        found = {environment: Outcome([f"{problem.message} {problem.fix}"]) for environment in environments}
     for environment, outcome in found.items():
-        outcomes.keep(name, environment, partial(Outcome, outcome.breaches, outcome.skipped))
+        outcomes.keep(check, environment, partial(Outcome, outcome.breaches, outcome.skipped))
 
 
 def _cell(outcome: Outcome | None) -> str:

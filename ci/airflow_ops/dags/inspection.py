@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -66,20 +66,36 @@ def inspect_bundle(
     environment: str = "dev",
     executors: str = "",
 ) -> Inspection:
+    """Inspect DAG files of a bundle as they are in one environment; see `inspect_environments`."""
+    return inspect_environments(bundle, {environment: executors}, pools, files)[environment]
+
+
+def inspect_environments(
+    bundle: Path,
+    environments: Mapping[str, str],
+    pools: Collection[str] | None = None,
+    files: Sequence[Path] = (),
+) -> dict[str, Inspection]:
     """Inspect DAG files of a bundle, in a process that has no database, connection or variable of its own.
+
+    One process for all environments, because importing Airflow takes longer than parsing the files.
 
     Args:
         bundle: Root of the bundle; its `config/` holds sizes.yaml and tags.yaml.
+        environments: What AIRFLOW_ENV says while the DAGs are parsed, to [core] executor: a task that names another
+            executor cannot be loaded; empty for Airflow's default.
         pools: Names of the pools that exist; None to load the DAGs without judging them.
         files: The files to inspect; all of the bundle where none is named.
-        environment: What AIRFLOW_ENV says while the DAGs are parsed.
-        executors: [core] executor: a task that names another one cannot be loaded; empty for Airflow's default.
+
+    Returns:
+        What was found, by environment.
 
     Raises:
         ProblemError: The inspection itself broke, or Airflow is not installed beside this command.
     """
     wanted = {
         "bundle": str(bundle.resolve()),
+        "environments": dict(environments),
         "pools": None if pools is None else sorted(pools),
         "files": [str(file.resolve()) for file in files],
     }
@@ -87,13 +103,10 @@ def inspect_bundle(
         variables = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW_")}
         variables |= {
             "AIRFLOW_HOME": home,
-            "AIRFLOW_ENV": environment,
             "AIRFLOW__SECRETS__BACKEND": "airflow_ops.dags.parse_watch.NoSecrets",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "PYTHONPATH": os.pathsep.join([str(bundle.resolve()), str(Path(__file__).parents[2])]),
         }
-        if executors:
-            variables["AIRFLOW__CORE__EXECUTOR"] = executors
         command = [sys.executable, "-m", __name__, json.dumps(wanted)]
         try:
             done = subprocess.run(
@@ -108,7 +121,11 @@ def inspect_bundle(
             f"{bundle} could not be inspected:\n{done.stdout}{done.stderr}",
             "Run `airflow-ops` from the locked environment (.venv); else the lines above name what broke.",
         )
-    found = json.loads(done.stdout.splitlines()[-1])
+    answer = json.loads(done.stdout.splitlines()[-1])
+    return {environment: _inspection(answer[environment]) for environment in environments}
+
+
+def _inspection(found: dict[str, list[dict[str, Any]]]) -> Inspection:
     return Inspection(
         violations=tuple(Violation(**item) for item in found["violations"]),
         costs=tuple(Cost(**item) for item in found["costs"]),
@@ -127,14 +144,24 @@ def load_tasks(environment: str, executors: str, folder: Path = DAGS) -> list[Ta
     Raises:
         ProblemError: Airflow is not installed beside this command, or a DAG cannot be imported.
     """
-    found = inspect_bundle(folder, None, environment=environment, executors=executors)
+    return loaded_tasks(inspect_bundle(folder, None, environment=environment, executors=executors))
+
+
+def loaded_tasks(found: Inspection) -> list[Task]:
+    """The tasks of all DAGs that were inspected.
+
+    Raises:
+        ProblemError: A DAG cannot be imported.
+    """
     for violation in found.violations:
         if violation.rule in ("parse", "access"):
             raise fail(f"{violation.file} cannot be imported: {violation.detail}", "Mend it; `airflow-ops dags lint`.")
     return [task for dag in found.dags for task in dag.tasks]
 
 
-def _inspect(bundle: Path, pools: Collection[str] | None, files: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+def _inspect(
+    bundle: Path, environments: Mapping[str, str], pools: Collection[str] | None, files: Sequence[str]
+) -> dict[str, dict[str, list[dict[str, Any]]]]:
     known = None
     if pools is not None:
         known = known_names(
@@ -143,8 +170,21 @@ def _inspect(bundle: Path, pools: Collection[str] | None, files: Sequence[str]) 
             pools=pools,
         )
     import_airflow()
+    wanted = [Path(name) for name in files] or dag_files(bundle)
+    found = {}
+    for environment, executors in environments.items():
+        # Each file is parsed in a fork, which inherits these; this process itself parses nothing.
+        os.environ["AIRFLOW_ENV"] = environment
+        os.environ.pop("AIRFLOW__CORE__EXECUTOR", None)
+        if executors:
+            os.environ["AIRFLOW__CORE__EXECUTOR"] = executors
+        found[environment] = _inspect_files(wanted, bundle, known)
+    return found
+
+
+def _inspect_files(files: Sequence[Path], bundle: Path, known: Known | None) -> dict[str, list[dict[str, Any]]]:
     total: dict[str, list[dict[str, Any]]] = {"violations": [], "costs": [], "dags": []}
-    for file in [Path(name) for name in files] or dag_files(bundle):
+    for file in files:
         for key, items in _in_fork(file, bundle, known).items():
             total[key] += items
     return total
@@ -272,4 +312,4 @@ def _bag_violations(bag: Any, file: Path, name: str) -> Iterator[Violation]:
 
 if __name__ == "__main__":
     request = json.loads(sys.argv[1])
-    print(json.dumps(_inspect(Path(request["bundle"]), request["pools"], request["files"])))
+    print(json.dumps(_inspect(Path(request["bundle"]), request["environments"], request["pools"], request["files"])))

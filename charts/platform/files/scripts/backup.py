@@ -374,10 +374,10 @@ def swap(name: str, *, discard: bool) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> None:
     """Run one command; see the top of this file."""
+    result: Any = None
     match arguments:
         case ["connection"]:
             write_connections()
-            result: Any = None
         case ["store"]:
             result = store_dump()
         case ["look"]:

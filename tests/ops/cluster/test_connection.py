@@ -1,0 +1,80 @@
+"""An environment is deployed to its own clusters only."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from airflow_ops.cluster import connection
+from airflow_ops.console import ProblemError
+from airflow_ops.environments.environment import Environment
+
+
+@pytest.fixture
+def contexts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A kubeconfig whose current context is `elsewhere`, with nothing listening behind it."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not on PATH")
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:9"}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "elsewhere", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "elsewhere",
+    }
+    path = tmp_path / "config"
+    path.write_text(yaml.safe_dump(config))
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    return path
+
+
+def environment(name: str, *contexts: str) -> Environment:
+    return Environment(name, contexts)
+
+
+def test_a_context_that_is_not_the_environments_is_refused_before_anything_is_asked(contexts: Path) -> None:
+    complaint = "'elsewhere' is not a cluster of prod: k8s/environments.yaml allows production"
+    with pytest.raises(ProblemError, match=complaint):
+        connection.connect(environment("prod", "production"))
+
+
+def test_an_environment_without_a_cluster_says_so(contexts: Path) -> None:
+    with pytest.raises(ProblemError, match="allows none") as caught:
+        connection.connect(environment("prod"))
+    assert caught.value.exit_code == 2
+
+
+def test_a_cluster_that_does_not_answer_is_named(contexts: Path) -> None:
+    with pytest.raises(ProblemError, match="the cluster of 'elsewhere' does not answer"):
+        connection.connect(environment("dev", "elsewhere"))
+
+
+def test_no_context_at_all_is_reported(contexts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "missing"))
+    with pytest.raises(ProblemError, match="kubectl has no current context"):
+        connection.connect(environment("dev", "elsewhere"))
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "deploy prod",
+        "smoke prod",
+        "diff prod --live",
+        "backup prod",
+        "restore prod",
+        "rotate api prod",
+        "alerts test prod",
+        "dags inspect platform_run_canary --env prod",
+    ],
+)
+def test_every_verb_refuses_the_cluster_of_another_environment(contexts: Path, verb: str) -> None:
+    """`diff prod --live` on dev's cluster once reported that everything would be added."""
+    command = [sys.executable, "-c", "from airflow_ops.cli import main; main()", *verb.split()]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert answer.returncode == 2, answer.stdout + answer.stderr
+    assert "'elsewhere' is not a cluster of prod" in " ".join(answer.stderr.split())
