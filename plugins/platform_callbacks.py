@@ -1,4 +1,4 @@
-"""What the triggerer calls when a run misses its deadline: beside the bundle, for the reason of platform_triggers."""
+"""What the triggerer calls when a run misses its deadline; here, because the triggerer loads no bundle."""
 
 import asyncio
 import logging
@@ -11,13 +11,13 @@ log = logging.getLogger(__name__)
 SLACK_TIMEOUT_SECONDS = 10
 
 
-async def tell_deadline(
+async def notify_missed_deadline(
     context: Mapping[str, Any], slack_connection: str, channel: str, page: str | None = None
 ) -> str:
-    """Tell in Slack that a run is late; the alert AirflowDeadlineMissed tells whoever is on call.
+    """Send a message to Slack that a run is late; the alert AirflowDeadlineMissed reaches whoever is on call.
 
     Args:
-        context: Of a missed deadline: `dag_run` as the REST API has it, and `deadline`.
+        context: What Airflow says of the missed deadline: `dag_run` as the REST API has it, and `deadline`.
         slack_connection: Id of the connection of type `slack`; where it does not exist, the message is logged.
         channel: Of Slack.
         page: URL of the DAG's page.

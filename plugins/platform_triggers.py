@@ -1,7 +1,7 @@
-"""Triggers of this platform: what waits in the triggerer, so that nothing waits in a worker pod.
+"""Triggers of this platform: they wait in the triggerer, so that no worker pod has to.
 
-They stand beside the bundle and not in it: the triggerer loads no bundle, only what is installed or in the folder of
-plugins. So they use nothing of `dags/`, and a change of them comes with a new image.
+They are not part of the bundle, because the triggerer loads no bundle, only what is installed or in the folder of
+plugins. So they import nothing from `dags/`, and a change of them comes with a new image.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 
 class _Polling(BaseTrigger):
-    """Asks again and again until there is an answer, or an error that is none of waiting."""
+    """Asks again and again until there is an answer, or an error that waiting would not change."""
 
     poke_interval: float
 
@@ -27,8 +27,8 @@ class _Polling(BaseTrigger):
         """Fire once with `{"found": ...}`, or with `{"error": ..., "refused": ...}`."""
         while True:
             try:
-                # Hooks and file systems block, so each probe gets a thread: asgiref's sync_to_async would put those of
-                # all triggers into one thread, where a slow one delays every waiting task.
+                # Hooks and file systems block, so each look has a thread of its own and delays no other trigger.
+                # A hook may look up its connection from there: Airflow passes that on to the loop of the triggerer.
                 found = await asyncio.to_thread(self.probe)
             except Exception as error:
                 self.log.exception("Waiting ends with an error")
@@ -45,13 +45,13 @@ class _Polling(BaseTrigger):
 class ObjectTrigger(_Polling):
     """Waits for a file in object storage that is whole.
 
-    Only "not found" means to wait. A refused access or an unknown bucket would stay so, and waiting would hide it.
+    Only "not found" means to wait. A refused access or an unknown bucket stays as it is, and waiting would hide it.
 
     Args:
         uri: Of the file, as `airflow.sdk.ObjectStoragePath` takes it.
         min_bytes: A smaller file is still being written.
         stable_seconds: How long size and time of change must have stayed the same.
-        max_age_seconds: An older file is that of the last time; None takes any.
+        max_age_seconds: An older file is left over from an earlier run; None takes a file of any age.
         poke_interval: Seconds between two looks.
     """
 
@@ -73,7 +73,7 @@ class ObjectTrigger(_Polling):
         self._since = 0.0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class and arguments, from which another triggerer starts anew."""
+        """Class and arguments, from which another triggerer makes the trigger again."""
         return "platform_triggers.ObjectTrigger", {
             "uri": self.uri,
             "min_bytes": self.min_bytes,
@@ -133,7 +133,7 @@ class RecordTrigger(_Polling):
         self.poke_interval = poke_interval
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class and arguments, from which another triggerer starts anew."""
+        """Class and arguments, from which another triggerer makes the trigger again."""
         return "platform_triggers.RecordTrigger", {
             "conn_id": self.conn_id,
             "sql": self.sql,

@@ -8,7 +8,7 @@ from airflow.sdk import dag
 from flights.library import marts
 from shared.authoring.defaults import default_args
 from shared.authoring.notifications import notify_run_failure
-from shared.patterns.task_groups import QualityRule, etl_group, share_without
+from shared.composing.task_groups import QualityRule, etl_group, share_without
 
 
 @dag(
@@ -61,7 +61,7 @@ def flights_build_marts() -> None:
         transformations=[marts.with_share],
         target=marts.ORIGIN_DAYS,
         validation_queries={
-            "shares are no whole": "SELECT ABS(SUM(share) - 1) < 0.001 FROM flights_origin_days WHERE local_date = ?"
+            "shares do not add up": "SELECT ABS(SUM(share) - 1) < 0.001 FROM flights_origin_days WHERE local_date = ?"
         },
     )
     [carriers, routes] >> origins

@@ -44,8 +44,8 @@ def flights_count_day() -> None:
         from airflow.sdk.exceptions import AirflowFailException
 
         from shared.authoring.partitions import day_of
+        from shared.composing.branches import by_volume
         from shared.loading.warehouse import query, warehouse_hook
-        from shared.patterns.branches import by_volume
 
         day = day_of(get_current_context()).isoformat()
         sql = "SELECT rows_loaded FROM load_ledger WHERE table_name = 'flights' AND partition_key = ?"
@@ -57,7 +57,7 @@ def flights_count_day() -> None:
     @task.branch
     def choose_detail() -> str | None:
         from flights.library.tables import LOCAL_TIMEZONE
-        from shared.patterns.branches import by_health, by_time
+        from shared.composing.branches import by_health, by_time
 
         busy = by_time(get_current_context()["dag_run"].run_after, LOCAL_TIMEZONE) == "business"
         well = by_health("airflow_api", "/api/v2/monitor/health") == "healthy"

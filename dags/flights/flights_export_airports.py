@@ -1,6 +1,5 @@
 """A DAG for Airflow, made from the file in config/snapshots that has the name of this one, as this one itself."""
 
-from flights.library.tables import TABLES
-from shared.patterns.snapshot_dags import snapshot_dag
+from flights.library.exports import export_dag
 
-dag = snapshot_dag(__file__, TABLES)
+dag = export_dag(__file__)

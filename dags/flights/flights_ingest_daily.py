@@ -29,7 +29,7 @@ from shared.authoring.resources import resources
 
 **Partition:** a day in New York, `2013-01-15`: the run's partition key, else its logical date.
 
-| Task | Does | Repeated |
+| Task | Does | When repeated |
 |---|---|---|
 | `extract_day` | copies the day's rows to the run's folder in object storage | writes the same files |
 | `check_quality` | reads them as what they should be; sets bad rows aside, with the reason | judges the same |
@@ -37,13 +37,13 @@ from shared.authoring.resources import resources
 | `remove_staging` | deletes the run's folder, after success and after failure | nothing left to do |
 
 **Bad rows** are kept in `rejected/<table>/<day>/<run>.jsonl` and counted in `load_ledger`. If their share is above
-`max_rejected_share` (`dags/flights/config/settings/<environment>.yaml`), or a column is missing, or rows got lost, the
-day is not loaded and `check_quality` fails without retries. All checks are in `quality_results`.
+`max_rejected_share` (`dags/flights/config/environments/<environment>.yaml`), or a column is missing, or rows got lost,
+the day is not loaded and `check_quality` fails without retries. All checks are in `quality_results`.
 
-**Backfill:** as ever, from first to last day. A day can be run again, or twice at once: the same rows result.
+**Backfill:** as for any DAG, from first to last day. A day can be run again, or twice at once: the rows are the same.
 A cancelled flight is a row without `dep_time`.
 
-**Tells** the asset `flights_daily` the day; when a month is complete, `flights_report_monthly` runs.
+**Updates** the asset `flights_daily` for the day; when a month is complete, `flights_report_monthly` runs.
 """,
 )
 def flights_ingest_daily() -> None:
@@ -67,24 +67,24 @@ def flights_ingest_daily() -> None:
     @task
     def check_quality(staged: dict[str, Any]) -> dict[str, Any]:
         from flights.library.ingest import check_day
-        from flights.library.settings import flights_settings
+        from flights.library.settings import settings
         from shared.authoring.partitions import day_of
         from shared.loading.staging import run_folder
         from shared.loading.warehouse import warehouse_hook
 
         context = get_current_context()
         folder = run_folder(context["dag"].dag_id, context["run_id"])
-        share = flights_settings().max_rejected_share
+        share = settings().max_rejected_share
         return check_day(warehouse_hook(), staged, folder, day_of(context), context["run_id"], share)
 
     @task(pool="warehouse", outlets=[Asset("flights_daily")])
     def load_day(checked: dict[str, Any]) -> dict[str, int]:
-        from flights.library import ingest
+        from flights.library import ingest as flights_ingest
         from shared.authoring.partitions import day_of
         from shared.loading.warehouse import warehouse_hook
 
         context = get_current_context()
-        return ingest.load_day(warehouse_hook(), checked, day_of(context), context["run_id"])
+        return flights_ingest.load_day(warehouse_hook(), checked, day_of(context), context["run_id"])
 
     @task(executor_config=resources("small"))
     def remove_staging() -> None:
@@ -95,7 +95,7 @@ def flights_ingest_daily() -> None:
 
     staged = extract_day()
     checked = check_quality(staged)
-    # Setups of the load: whoever clears the load alone gets its files staged and checked anew.
+    # Setups of the load: whoever clears the load alone gets its files staged and checked again.
     load_day(checked) >> remove_staging().as_teardown(setups=[staged.as_setup(), checked.as_setup()])
 
 

@@ -9,7 +9,7 @@ from airflow.sdk import dag, get_current_context, task
 from shared.authoring.defaults import default_args
 from shared.authoring.notifications import notify_run_failure
 from shared.authoring.resources import resources
-from shared.patterns.waiting import ObjectSensor
+from shared.composing.waiting import ObjectSensor
 
 
 @dag(

@@ -68,22 +68,22 @@ def flights_report_monthly() -> None:
 
     @task(pool="reports", max_active_tis_per_dagrun=4, map_index_template="{{ carrier }}")
     def summarise_carrier(carrier: dict[str, Any]) -> dict[str, Any]:
-        from flights.library import report
+        from flights.library import report as flights_report
         from shared.authoring.partitions import month_of
         from shared.loading.warehouse import warehouse_hook
 
         context = get_current_context()
         context["carrier"] = carrier["name"]
-        return report.summarise_carrier(warehouse_hook(), month_of(context), carrier)
+        return flights_report.summarise_carrier(warehouse_hook(), month_of(context), carrier)
 
     @task(trigger_rule=TriggerRule.ALL_DONE)
     def summarise_month(carriers: Any, summaries: Any) -> dict[str, Any]:
-        from flights.library import report
+        from flights.library import report as flights_report
         from shared.authoring.partitions import month_of
         from shared.loading.warehouse import warehouse_hook
 
         month = month_of(get_current_context())
-        return report.summarise_month(warehouse_hook(), month, carriers, summaries)
+        return flights_report.summarise_month(warehouse_hook(), month, carriers, summaries)
 
     @task(executor_config=resources("default"))
     def write_report(summary: Any) -> str:
@@ -95,10 +95,10 @@ def flights_report_monthly() -> None:
         return str(path)
 
     @task
-    def require_every_carrier(summary: Any, path: str) -> None:
-        from flights.library import report
+    def require_every_carrier(summary: Any, report: str) -> None:
+        from flights.library import report as flights_report
 
-        report.require_every_carrier(summary, path)
+        flights_report.require_every_carrier(summary, report)
 
     carriers = list_carriers()
     summary = summarise_month(carriers, summarise_carrier.expand(carrier=carriers))

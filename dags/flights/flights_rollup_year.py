@@ -6,13 +6,13 @@ from typing import Any
 import pendulum
 from airflow.sdk import Asset, AssetAlias, Metadata, dag, get_current_context, task
 
-from flights.library.settings import flights_settings
+from flights.library.settings import settings
 from shared.authoring.deadlines import deadline
 from shared.authoring.defaults import default_args
 from shared.authoring.notifications import notify_run_failure
 from shared.authoring.resources import resources
-from shared.patterns.limits import limits
-from shared.patterns.waiting import ObjectSensor
+from shared.composing.limits import limits
+from shared.composing.waiting import ObjectSensor
 
 ROLLUPS = AssetAlias("flights_rollups")
 
@@ -39,7 +39,7 @@ ROLLUPS = AssetAlias("flights_rollups")
 | `write_rollup` | writes them to `rollups/carrier_days/<year>.parquet`; repeated, the same |
 
 **Memory** does not grow with the file: a chunk and the sums. **Pool and priority** of `sum_year` follow from
-`source_megabytes` in `dags/flights/config/settings/<environment>.yaml`. What it **returns** is larger than 48,000
+`source_megabytes` in `dags/flights/config/environments/<environment>.yaml`. What it **returns** is larger than 48,000
 bytes, so it goes through object storage and not through the metadata database. **Lineage:** `write_rollup` adds an
 event of the file that it wrote to the asset alias `flights_rollups`.
 
@@ -57,7 +57,7 @@ def flights_rollup_year() -> None:
 
         return str(source_folder() / FLIGHTS.file)
 
-    @task(executor_config=resources("default"), **limits(flights_settings().source_megabytes))
+    @task(executor_config=resources("default"), **limits(settings().source_megabytes))
     def sum_year() -> list[Any]:
         from flights.library.rollup import carrier_days
         from flights.library.source import source_folder

@@ -1,5 +1,5 @@
-"""A tenant's DAG for Airflow, made from the file in config/pipelines that has the name of this one."""
+"""A tenant's DAG for Airflow, made from the file in config/tenants that has the name of this one."""
 
-from flights.library.tenants import tenant_dag
+from flights.library.tenants import slice_dag
 
-dag = tenant_dag(__file__)
+dag = slice_dag(__file__)

@@ -9,7 +9,7 @@ from flights.library import delay_model
 from shared.authoring.defaults import default_args
 from shared.authoring.notifications import notify_run_failure
 from shared.authoring.resources import resources
-from shared.patterns.task_groups import ModelSteps, model_group
+from shared.composing.task_groups import ModelSteps, model_group
 
 
 @dag(

@@ -27,15 +27,15 @@ from shared.authoring.resources import resources
 ### Figures by day and carrier, incrementally
 
 Each run takes the days that were loaded since the last one (`load_ledger.loaded_at` above the mark `carrier_days` in
-`high_water_marks`) and computes them anew in the table `carrier_days`, all in one transaction with the mark. A day that
-is loaded again is taken again, however old it is. Repeated, a run changes nothing.
+`high_water_marks`) and computes them again in the table `carrier_days`, all in one transaction with the mark. A day
+that is loaded again is taken again, however old it is. Repeated, a run changes nothing.
 
 **To repair** what was computed wrongly: trigger it with `since`, such as `2013-01-01T00:00:00+00:00`.
 **If it fails** nothing has changed; the next run takes the same days.
 """,
 )
 def flights_update_totals() -> None:
-    """One task: what must not be done by halves is not split."""
+    """One task, because days and mark must change together."""
 
     @task(pool="warehouse", inlets=[Asset("flights_daily")], outlets=[Asset("carrier_days")])
     def update() -> dict[str, Any]:

@@ -8,14 +8,14 @@ from airflow.sdk import TriggerRule, dag, task
 from shared.authoring.defaults import default_args
 from shared.authoring.notifications import notify_run_failure
 from shared.authoring.resources import resources
-from shared.patterns.api_operator import RobustApiOperator
-from shared.patterns.circuit_breaker import CircuitBreaker
+from shared.calling.api_operator import RobustApiOperator
+from shared.calling.circuit_breaker import CircuitBreaker
 
 BREAKER = CircuitBreaker("airflow_api")
 
 
 @task(trigger_rule=TriggerRule.NONE_FAILED)
-def tell(version: dict[str, Any], health: dict[str, Any]) -> str:
+def summarise(version: dict[str, Any], health: dict[str, Any]) -> str:
     parts = ", ".join(f"{name}: {(state or {}).get('status')}" for name, state in sorted(health.items()))
     text = f"Airflow {version['version']}; {parts}"
     print(text)
@@ -36,9 +36,9 @@ def platform_call_api() -> None:
 
     Two requests through the connection `airflow_api`, behind one circuit breaker: what `RobustApiOperator` is for.
 
-    **If it fails** the log of the task tells which answer ended it. Where it says that the circuit is open, the API
-    failed five times in a row, for this DAG or another that names the same service: mend the API; the next run after
-    `recovery_timeout` tries it by itself.
+    **If it fails** the log of the task says which answer ended it. If it says that the circuit is open, the API
+    failed five times in a row, for this DAG or another that names the same service: repair the API; the first
+    run after `recovery_timeout` tries it again.
     """
     version = RobustApiOperator(
         task_id="fetch_version",
@@ -54,7 +54,7 @@ def platform_call_api() -> None:
         endpoint="/api/v2/monitor/health",
         circuit_breaker=BREAKER,
     )
-    tell(version.output, health.output)
+    summarise(version.output, health.output)
 
 
 platform_call_api()

@@ -58,8 +58,8 @@ def platform_check_health() -> None:
     kept for 30 days.
 
     **If it fails** the task `record` names what is unhealthy, and its log has the table of all checks. Limits:
-    `health` in `dags/config/settings/<environment>.yaml`. It cannot see a scheduler that is down, because then it does
-    not run: the alerts watch that.
+    `health` in `dags/config/environments/<environment>.yaml`. It cannot see a scheduler that is down, because then it
+    does not run: the alerts watch that.
     """
     record(check())
 

@@ -1,6 +1,5 @@
 """Refresh the configurations of generated DAGs from a database and from an API."""
 
-import logging
 from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import dag, task
@@ -10,7 +9,6 @@ from shared.authoring.notifications import notify_run_failure
 from shared.authoring.resources import resources
 
 CONNECTION = "snapshots_git"
-log = logging.getLogger(__name__)
 
 
 @task(pool="api")
@@ -22,33 +20,25 @@ def refresh() -> str:
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
-    from shared.loading.warehouse import warehouse_hook
-    from shared.patterns import snapshots
-    from shared.watching import platform_api
+    from shared.generating import snapshots
 
-    with platform_api.client() as api:
-        exports = snapshots.from_database(warehouse_hook(), "flights_export_", owner="flights")
-        probes = snapshots.from_api(api, "platform_probe_", owner="platform")
-    sources = [
-        snapshots.Source("flights_export_", exports, tables="flights.library.tables"),
-        snapshots.Source("platform_probe_", probes),
-    ]
-    wanted = [source for source in sources if source.entries]
+    answers = {source: source.read() for source in snapshots.sources()}
+    wanted = {source: entries for source, entries in answers.items() if entries}
     try:
         extra = BaseHook.get_connection(CONNECTION).extra_dejson
     except AirflowNotFoundException:
         with tempfile.TemporaryDirectory() as folder:
-            outcomes = {source.prefix: snapshots.write(Path(folder), source) for source in wanted}
-        result = f"checked, not published: the connection {CONNECTION} does not exist"
+            outcomes = {source.prefix: snapshots.write(Path(folder), source, wanted[source]) for source in wanted}
+        done = f"checked, not published: the connection {CONNECTION} does not exist"
     else:
         outcomes = snapshots.publish(CONNECTION, extra["branch"], extra["subdir"], wanted)
-        result = "published"
+        done = "published"
     for prefix, outcome in outcomes.items():
-        log.info("%s*: %s; %s", prefix, outcome, result)
+        print(f"{prefix}*: written {outcome.written}, removed {outcome.removed}, refused {outcome.refused}; {done}")
     refused = {dag_id: reason for outcome in outcomes.values() for dag_id, reason in outcome.refused.items()}
     if refused:
         raise AirflowFailException(f"kept as they were: {'; '.join(f'{name}: {why}' for name, why in refused.items())}")
-    return result
+    return done
 
 
 @dag(
@@ -64,9 +54,10 @@ def refresh() -> str:
 def platform_refresh_snapshots() -> None:
     """### Configurations of generated DAGs, as a commit.
 
-    Reads the active rows of the warehouse table `pipeline_configurations` (DAGs `flights_export_*`) and the endpoints
-    that the REST API names (DAGs `platform_probe_*`), checks each, and pushes what changed to the repository of the
-    bundle through the connection `snapshots_git` (type git; extra: `branch`, `subdir`). Without it, it only checks.
+    Asks the sources of `dags/config/snapshot_sources.yaml`: the active rows of the warehouse table
+    `pipeline_configurations` (DAGs `flights_export_*`) and the endpoints that the REST API names (DAGs
+    `platform_probe_*`). Checks each answer, and pushes what changed to the repository of the bundle through the
+    connection `snapshots_git` (type git; extra: `branch`, `subdir`). Without this connection it only checks.
 
     **If it fails** the error names each entry that is wrong and its key; that DAG stays as it was, all others are
     published. "the source names n of m DAGs": the source lost more than half, and nothing was changed.

@@ -9,9 +9,12 @@ import datetime as dt
 import json
 import os
 import shutil
+import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +22,11 @@ import pytest
 
 from airflow_ops.environments.environment import Environment
 from airflow_ops.paths import DAGS, PLUGINS
-from support.flights_slice import published, slice_of_source, source
-from support.rest_api import rest, served
-from support.warehouses import postgres_server, storage, warehouse
 
 if TYPE_CHECKING:
+    import httpx
     from airflow.models.dagrun import DagRun
     from airflow.sdk import DAG
-
-
-__all__ = ["postgres_server", "published", "rest", "served", "slice_of_source", "source", "storage", "warehouse"]
-"""Fixtures from tests/support, for every test below this folder."""
 
 
 def _bundles(name: str, path: Path) -> str:
@@ -71,6 +68,9 @@ for _name in list(os.environ):
         del os.environ[_name]
 HOME = _make_home()
 os.environ["AIRFLOW_HOME"] = str(HOME)
+
+
+SIMPLE_AUTH = "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
 
 
 @dataclass(frozen=True)
@@ -144,3 +144,112 @@ def run_text(
         return bag.dags[dag_id].test(logical_date=None)
 
     return run
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An object storage of this test's own."""
+    folder = tmp_path / "objects"
+    folder.mkdir()
+    monkeypatch.setenv("AIRFLOW_VAR_OBJECT_STORAGE_URI", folder.as_uri())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A Postgres on a socket of its own; the folder of the socket."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("initdb") or "/none").parent]
+    if not (binaries[-1] / "initdb").exists():
+        pytest.skip("no PostgreSQL server programs (initdb, pg_ctl) on this machine")
+    folder = Path(tempfile.mkdtemp(prefix="airflow-tests-pg-"))
+    as_user = _unprivileged(folder)
+    data, options = folder / "data", f"-k {folder} -c listen_addresses='' -c fsync=off"
+    initdb = [str(binaries[-1] / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync"]
+    subprocess.run(initdb, check=True, capture_output=True, **as_user)
+    control = [str(binaries[-1] / "pg_ctl"), "-D", str(data), "-w", "-l", str(folder / "log")]
+    subprocess.run([*control, "-o", options, "start"], check=True, stdout=subprocess.DEVNULL, **as_user)
+    yield str(folder)
+    subprocess.run([*control, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL, **as_user)
+    shutil.rmtree(folder)
+
+
+def _unprivileged(folder: Path) -> dict[str, Any]:
+    """Postgres refuses to run as root: then it runs as the user `postgres`."""
+    import pwd
+
+    if os.geteuid() != 0:
+        return {}
+    try:
+        pwd.getpwnam("postgres")
+    except KeyError:
+        pytest.skip("Postgres does not run as root, and there is no user postgres on this machine")
+    shutil.chown(folder, "postgres")
+    return {"user": "postgres"}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def warehouse(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty warehouse of either kind behind the connection `warehouse`; the connection's JSON."""
+    connection: dict[str, Any] = {"conn_type": "sqlite", "host": str(tmp_path / "warehouse.db")}
+    if request.param == "postgres":
+        import psycopg
+
+        socket = request.getfixturevalue("postgres_server")
+        name = f"t{abs(hash(request.node.nodeid))}"
+        with psycopg.connect(host=socket, user="postgres", autocommit=True) as server:
+            server.execute(f'CREATE DATABASE "{name}"')
+        connection = {"conn_type": "postgres", "host": socket, "login": "postgres", "schema": name}
+    text = json.dumps(connection)
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", text)
+    return text
+
+
+@pytest.fixture(scope="session")
+def rest(metadata_database: None) -> Iterator["httpx.Client"]:
+    """A client of the API, logged in."""
+    from fastapi.testclient import TestClient
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__CORE__AUTH_MANAGER", SIMPLE_AUTH)
+        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS", "True")
+        patch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "secret-of-the-test-that-is-long-enough-for-its-algorithm")
+        from airflow.api_fastapi.app import create_app
+
+        with TestClient(create_app(apps="core"), base_url="http://testserver") as client:
+            token = client.get("/auth/token").json()["access_token"]
+            client.headers["Authorization"] = f"Bearer {token}"
+            yield client
+
+
+@pytest.fixture
+def served(rest: "httpx.Client", monkeypatch: pytest.MonkeyPatch) -> "httpx.Client":
+    """The API, as what the library's client reaches."""
+    from contextlib import nullcontext
+
+    from shared.watching import platform_api
+
+    opened: Callable[[], Any] = lambda: nullcontext(rest)  # noqa: E731
+    monkeypatch.setattr(platform_api, "logged_in", opened)
+    return rest
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """Status and text with which a server on this machine answers, behind the connection `airflow_api`."""
+    answers: list[Any] = [200, '{"scheduler": {"status": "healthy"}}']
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(answers[0])
+            self.end_headers()
+            self.wfile.write(answers[1].encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", f"http://127.0.0.1:{server.server_port}")
+    yield answers
+    server.shutdown()
+    server.server_close()

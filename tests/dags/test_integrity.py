@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from airflow_ops.dags.inspection import Inspection, inspect_bundle
+from airflow_ops.dags.rules import domain_violations
 from airflow_ops.environments.pools import load_pools
 from airflow_ops.paths import DAGS
 
@@ -209,3 +210,44 @@ def test_a_violation_leads_to_its_line(found_in_bad: Inspection, bad: Path, case
     file = f"flights/flights_break_{case}.py"
     lines = (bad / file).read_text().splitlines()
     assert [text in lines[v.line - 1] for v in found_in_bad.violations if v.file == file and v.line] == [True]
+
+
+@pytest.mark.parametrize(
+    ("domain", "extra", "reason"),
+    [
+        ("statistics", None, "statistics: domain: 'statistics' is a module of Python's standard library"),
+        ("shared", None, "shared: domain: 'shared' is the folder of what all domains share"),
+        ("config", None, "config: domain: 'config' is the folder of what all domains share"),
+        ("platform", "__init__.py", "platform/__init__.py: domain: makes the folder a package, which hides any other"),
+        ("sales", "__init__.py", "sales/__init__.py: domain: makes the folder a package"),
+        ("platform", "library/__init__.py", "platform/library: domain: cannot be imported, because 'platform' is"),
+    ],
+)
+def test_a_domain_that_hides_a_module_is_named(tmp_path: Path, domain: str, extra: str | None, reason: str) -> None:
+    (tmp_path / domain).mkdir()
+    if extra:
+        (tmp_path / domain / extra).parent.mkdir(exist_ok=True)
+        (tmp_path / domain / extra).touch()
+    assert [reason in str(found) for found in domain_violations(tmp_path, [domain])] == [True]
+
+
+@pytest.mark.parametrize("domain", ["flights", "sales", "platform"])
+def test_a_domain_that_hides_nothing_is_fine(tmp_path: Path, domain: str) -> None:
+    (tmp_path / domain).mkdir()
+    if domain != "platform":
+        (tmp_path / domain / "library").mkdir()
+    assert list(domain_violations(tmp_path, [domain])) == []
+
+
+def test_an_inspection_names_a_wrong_domain(tmp_path: Path, pools: set[str]) -> None:
+    """With a file that makes `platform` a package, Airflow itself could no longer import Python's module."""
+    for name in ("shared", "config"):
+        shutil.copytree(DAGS / name, tmp_path / name)
+    shutil.copy(DAGS / ".airflowignore", tmp_path)
+    (tmp_path / "calendar").mkdir()
+    (tmp_path / "calendar/calendar_load_days.py").write_text(GOOD.replace("DAG_ID", "calendar_load_days"))
+    found = inspect_bundle(tmp_path, pools)
+    assert [str(v) for v in found.violations if v.rule == "domain"] == [
+        "calendar: domain: 'calendar' is a module of Python's standard library, which the folder may hide: "
+        "choose another name"
+    ]

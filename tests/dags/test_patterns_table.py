@@ -34,7 +34,7 @@ def wrong(row: list[str]) -> list[str]:
 
 
 def used_by(dag: Path) -> set[str]:
-    """The names in the code of a DAG and of the modules of the library that it comes to."""
+    """The names in the code of a DAG, and of the modules of the bundle that it imports."""
     names: set[str] = set()
     waiting, seen = [dag], {dag}
     while waiting:
@@ -67,7 +67,7 @@ def test_every_line_names_what_is_there(row: list[str]) -> None:
 )
 def test_a_line_that_is_wrong_is_found(column: int, value: str, reason: str) -> None:
     test = "tests/dags/platform/test_platform_call_api.py"
-    row = ["a", "dags/shared/patterns/api_operator.py", "RobustApiOperator", "platform_call_api", test]
+    row = ["a", "dags/shared/calling/api_operator.py", "RobustApiOperator", "platform_call_api", test]
     assert wrong(row) == []
     row[column] = value
     assert any(reason in found for found in wrong(row))

@@ -98,14 +98,16 @@ def measure(bundle: Path, budget: float) -> Parse:
 def tenant_bundle(folder: Path, tenants: int) -> Path:
     """A bundle of this library and so many tenants, each as the repository has them: a DAG file and its YAML."""
     for name in ("shared", "config", "flights/library", "flights/config"):
-        shutil.copytree(DAGS / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(DAGS / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "tenants"))
     shutil.copy(DAGS / ".airflowignore", folder)
-    pipelines = folder / "flights/config/pipelines"
-    config = yaml.safe_load((pipelines / f"{TENANT.stem}.yaml").read_text())
+    tenants_folder = folder / "flights/config/tenants"
+    tenants_folder.mkdir()
+    config = yaml.safe_load((DAGS / f"flights/config/tenants/{TENANT.stem}.yaml").read_text())
     for number in range(tenants):
         dag_id = f"flights_slice_t{number:04}"
         shutil.copy(TENANT, folder / f"flights/{dag_id}.py")
-        (pipelines / f"{dag_id}.yaml").write_text(yaml.dump({**config, "schedule": f"{number % 60} 6 * * *"}))
+        tenant = {**config, "schedule": f"{number % 60} 6 * * *"}
+        (tenants_folder / f"{dag_id}.yaml").write_text(yaml.dump(tenant))
     return folder
 
 

@@ -20,7 +20,7 @@ import yaml
 from airflow_ops.console import fail
 from airflow_ops.dags import source_lines
 from airflow_ops.dags.facts import Dag, Task, dag_facts, dag_from
-from airflow_ops.dags.rules import Known, Violation, known_names, violations
+from airflow_ops.dags.rules import Known, Violation, domain_violations, known_names, violations
 from airflow_ops.paths import DAGS
 
 HEAVY = frozenset(
@@ -184,6 +184,9 @@ def _inspect(
 
 def _inspect_files(files: Sequence[Path], bundle: Path, known: Known | None) -> dict[str, list[dict[str, Any]]]:
     total: dict[str, list[dict[str, Any]]] = {"violations": [], "costs": [], "dags": []}
+    if known is not None:
+        domains = sorted({file.relative_to(bundle).parts[0] for file in files if file.parent != bundle})
+        total["violations"] += [asdict(item) for item in domain_violations(bundle, domains)]
     for file in files:
         for key, items in _in_fork(file, bundle, known).items():
             total[key] += items

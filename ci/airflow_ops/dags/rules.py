@@ -2,7 +2,8 @@
 
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ UNBOUNDED_RUNS = 16
 """Airflow's own `max_active_runs_per_dag`: a DAG that does not say how many runs it stands gets this."""
 NAME = "{domain}_[a-z0-9]+_[a-z0-9_]*[a-z0-9]"
 """A DAG's id, `{domain}_{action}_{target}`; the target may end in a version, `_v2`."""
+RESERVED = ("shared", "config")
+"""Folders of the bundle that are not domains: the library and the configuration that all domains share."""
+SAFE_DOMAINS = ("platform",)
+"""Domains that are named like a module of the standard library and do no harm: without an `__init__.py` the folder is
+not a package, so `import platform` finds Python's own module first. Such a domain cannot have a `library/`."""
 DEFAULT_ARGS = ("owner", "retries", "retry_delay", "max_retry_delay", "execution_timeout", "executor_config")
 
 
@@ -70,6 +76,33 @@ def violations(dag: Any, file: Path, known: Known, lines: Lines) -> Iterator[Vio
         for rule, task_broken in TASK_RULES.items():
             if detail := task_broken(task, known):
                 yield Violation(str(file), rule, f"task {task.task_id}: {detail}", lines.of_task(task, dag.dag_id))
+
+
+def wrong_domain(name: str) -> str | None:
+    """Why a domain cannot have a name; None if it can."""
+    if name in RESERVED:
+        return f"{name!r} is the folder of what all domains share: choose another name"
+    if name in sys.stdlib_module_names and name not in SAFE_DOMAINS:
+        return f"{name!r} is a module of Python's standard library, which the folder may hide: choose another name"
+    return None
+
+
+def domain_violations(bundle: Path, domains: Iterable[str]) -> Iterator[Violation]:
+    """What is wrong with the folders of domains, whatever their DAGs are like.
+
+    Args:
+        bundle: Root of the bundle, which is on the import path of every task.
+        domains: Names of folders in it.
+    """
+    for name in domains:
+        if reason := wrong_domain(name):
+            yield Violation(name, "domain", reason)
+        if (bundle / name / "__init__.py").exists():
+            detail = f"makes the folder a package, which hides any other module {name!r}: remove it"
+            yield Violation(f"{name}/__init__.py", "domain", f"{detail}; what DAGs share goes into {name}/library")
+        if name in sys.stdlib_module_names and (bundle / name / "library").exists():
+            detail = f"cannot be imported, because {name!r} is a module of Python's standard library"
+            yield Violation(f"{name}/library", "domain", f"{detail}: give the domain another name")
 
 
 def check_id(dag: Any, file: Path, known: Known) -> str | None:
@@ -194,7 +227,7 @@ def check_waiting(task: Any, known: Known) -> str | None:
     defers = _argument(task, "deferrable", False) if can_choose else kind.execute is not BaseSensorOperator.execute
     if defers:
         return None
-    return "holds a worker pod while it waits: deferrable=True, else mode='reschedule', else shared.patterns.waiting"
+    return "holds a worker pod while it waits: deferrable=True, else mode='reschedule', else shared.composing.waiting"
 
 
 def _argument(task: Any, name: str, default: Any) -> Any:

@@ -8,7 +8,7 @@ import yaml
 from croniter import croniter
 
 from airflow_ops.console import fail
-from airflow_ops.dags.rules import NAME
+from airflow_ops.dags.rules import NAME, wrong_domain
 from airflow_ops.paths import DAGS, ROOT
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -53,11 +53,13 @@ def scaffold(dag_id: str, owner: str, schedule: str | None) -> list[str]:
 
 
 def _check(dag_id: str, domain: str, owner: str, schedule: str | None) -> None:
-    if domain in ("shared", "config") or not re.fullmatch(NAME.format(domain="[a-z][a-z0-9]*"), dag_id):
+    if not re.fullmatch(NAME.format(domain="[a-z][a-z0-9]*"), dag_id):
         raise fail(
             f"{dag_id!r} is not {{domain}}_{{action}}_{{target}} in small letters.",
             "Such as flights_export_carriers, or flights_export_carriers_v2 beside an older one.",
         )
+    if reason := wrong_domain(domain):
+        raise fail(f"{dag_id}: {reason}.", "The first word of the id is the domain, such as `flights`.")
     if domain not in yaml.safe_load((DAGS / "config/tags.yaml").read_text()):
         raise fail(f"there is no domain {domain!r}.", f"Add it to dags/config/tags.yaml: `{domain}: what it is about`.")
     if not OWNER.fullmatch(owner) or owner == "airflow":

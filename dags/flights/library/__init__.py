@@ -1,1 +1,1 @@
-"""What the DAGs of the flights domain share."""
+"""What the DAGs of flights share: `from flights.library.tables import ...`. The folder above has no `__init__.py`."""

@@ -19,13 +19,13 @@ FIGURES = f"""INSERT INTO carrier_days (local_date, carrier, flights, cancelled,
 
 
 def update_carrier_days(hook: DbApiHook, since: str | None = None) -> Taken:
-    """Compute every day anew that was loaded since the last time, however old the day is.
+    """Compute again every day that was loaded since the last time, however old the day is.
 
-    The ledger, not the day, tells what is new: a day that is loaded again, with rows that came late, counts as changed.
+    The ledger decides what is new, not the day: a day that is loaded again, with rows that came late, has changed.
 
     Args:
         hook: The warehouse.
-        since: As of `shared.loading.incremental.take_changes`.
+        since: As in `shared.loading.incremental.take_changes`.
     """
     create_tables(hook, TABLES)
     create(hook, [TABLE])

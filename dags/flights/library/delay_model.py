@@ -33,7 +33,7 @@ SQL = """SELECT dep_delay, distance, hour, arr_delay FROM flights
     WHERE local_date >= ? AND local_date < ? ORDER BY local_date, time_hour, carrier, flight"""
 
 Step = dict[str, Any]
-"""What one step tells the next: URIs and figures, no rows."""
+"""What one step passes to the next: URIs and figures, not rows."""
 
 
 def extract_features(_: None) -> Step:
@@ -54,7 +54,7 @@ def clean_data(step: Step) -> Step:
 
 
 def split_data(step: Step) -> Step:
-    """Deal the rows out at random, always the same way, to train, to tune and to test."""
+    """Split the rows at random, but always the same way, into those to train, to tune and to test."""
     import numpy as np
 
     table = _staged(step["uri"])
@@ -112,7 +112,7 @@ def deploy(step: Step) -> Step:
 
 
 def test_endpoint(step: Step) -> Step:
-    """Ask the deployed model, as who uses it does: its answers are those that were judged.
+    """Ask the deployed model as its users do: its answers must be those that were judged.
 
     Raises:
         AirflowFailException: They are not.

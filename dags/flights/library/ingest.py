@@ -1,4 +1,4 @@
-"""The steps of a day's ingest: stage what the source has, judge it, load it. Each can be repeated at will."""
+"""The steps of a day's ingest: stage what the source has, check it, load it. Each can be repeated."""
 
 import logging
 from datetime import date, datetime
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Staged(TypedDict):
-    """What was staged of one table: its file, and what only the source can tell."""
+    """What was staged of one table: its file, and what only the source knows."""
 
     uri: str
     header: list[str]
@@ -66,7 +66,7 @@ def check_day(
     run_id: str,
     max_rejected_share: float,
 ) -> dict[str, Checked]:
-    """Judge what was staged; stage what may be loaded, keep what may not.
+    """Check what was staged; stage the rows that may be loaded, keep the others apart.
 
     Args:
         hook: The warehouse, where the results of the checks are recorded.
@@ -105,7 +105,7 @@ def check_day(
 
 
 def load_day(hook: DbApiHook, checked: dict[str, Checked], day: date, run_id: str) -> dict[str, int]:
-    """Put the day in place of what the warehouse has of it, and reference tables where they changed.
+    """Replace the day in the warehouse, and the reference tables that changed.
 
     Returns:
         Rows in the warehouse by table, of what was loaded.

@@ -1,7 +1,7 @@
 """The daily marts of the flights: tables, rules and transformations that `flights_build_marts` hands to its groups."""
 
+from shared.composing.task_groups import Rows
 from shared.loading.tables import Column, Table
-from shared.patterns.task_groups import Rows
 
 CARRIER_DAYS = Table(
     name="flights_carrier_days",

@@ -124,7 +124,7 @@ def _style(axes: "Axes") -> None:
 
 
 def _svg(figure: "Figure", name: str) -> str:
-    """The drawing as an SVG element whose ids are its own, for several stand in one page."""
+    """The drawing as an SVG element whose ids are its own, because one page has several."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()

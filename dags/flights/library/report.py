@@ -118,7 +118,7 @@ def summarise_month(
         summaries: What there is of them.
 
     Raises:
-        AirflowFailException: Without the carriers nobody can tell who is missing.
+        AirflowFailException: Without the carriers nobody knows which one is missing.
     """
     if not carriers:
         raise AirflowFailException("list_carriers gave no carriers: see its log.")

@@ -1,4 +1,4 @@
-"""A tenant's share of the warehouse: the rows of one origin on one day, as a file of its own."""
+"""What a tenant gets: the rows of one airport of departure on one day, as a file."""
 
 from airflow.sdk.exceptions import AirflowSkipException
 
@@ -15,7 +15,7 @@ def write_slice(table: str, origin: str, day: str) -> int:
         Number of rows.
 
     Raises:
-        AirflowSkipException: There are none, as of the weather of 31 December.
+        AirflowSkipException: There are none, such as the weather of 31 December.
     """
     import pyarrow as pa
 

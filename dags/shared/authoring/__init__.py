@@ -1,1 +1,1 @@
-"""What each DAG file imports: defaults, sizes, retries, notifications, settings."""
+"""What every DAG file states: default arguments, sizes, partitions, who is notified; and the settings."""

@@ -55,9 +55,8 @@ work that the next scheduled run repeats anyway, such as a check."""
 def default_args(owner: str, profile: str = "default", **overrides: Any) -> dict[str, Any]:
     """The `default_args` of a DAG.
 
-    The environment bounds the retries and scales both delays (`tasks` in `dags/config/settings/<environment>.yaml`).
-    Delays double with each retry. A failure sends messages when no retry is left; a retry is only logged. The worker's
-    size is `default`.
+    The environment bounds the retries and scales both delays (`tasks` in `dags/config/environments/`). Delays double
+    with each retry. A message is sent when no retry is left; a retry is only logged. The worker's size is `default`.
 
     Args:
         owner: The team that answers for the DAG.

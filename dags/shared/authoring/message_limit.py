@@ -1,8 +1,9 @@
-"""How many messages on failures one DAG may send: counted in the warehouse, so that all workers together keep to it."""
+"""How many messages about failures one DAG may send in an hour: counted in the warehouse, over all workers."""
 
 import logging
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from typing import Literal
 
 from shared.loading.warehouse import create, execute, transaction, warehouse_hook
 
@@ -14,33 +15,30 @@ HOUR = "%Y-%m-%dT%H"
 
 
 class Verdict(Enum):
-    """What becomes of a message."""
+    """What `admit` says of a message that is not to be sent."""
 
-    SEND = "send"
-    SEND_LAST = "send, and say that it is the last of this hour"
-    HOLD_BACK = "log it only"
+    HELD_BACK = "held back"
 
 
-def admit(sender: str, limit: int, now: datetime | None = None) -> Verdict:
+def admit(sender: str, limit: int, now: datetime | None = None) -> str | Literal[Verdict.HELD_BACK]:
     """Count one message of a sender in this hour (UTC).
 
     One statement counts and reads, so of any number of workers exactly `limit` send. Where the warehouse does not
-    answer, the message is sent: a message too many is better than none.
+    answer, the message is sent: one too many is better than none.
+
+    Returns:
+        `Verdict.HELD_BACK` beyond the limit; for the last message a note that it is the last; else an empty text.
     """
+    moment = now or datetime.now(UTC)
     try:
-        count = _count(sender, now or datetime.now(UTC))
+        count = _count(sender, moment)
     except Exception:
         log.exception("Messages of %s could not be counted", sender)
-        return Verdict.SEND
+        return ""
     if count > limit:
-        return Verdict.HOLD_BACK
-    return Verdict.SEND_LAST if count == limit else Verdict.SEND
-
-
-def note(now: datetime | None = None) -> str:
-    """What the last message of an hour says beside its content."""
-    until = ((now or datetime.now(UTC)) + timedelta(hours=1)).strftime("%H:00 UTC")
-    return f"The last message of this DAG until {until}; further ones are only logged."
+        return Verdict.HELD_BACK
+    until = (moment + timedelta(hours=1)).strftime("%H:00 UTC")
+    return f"The last message of this DAG until {until}; further ones are only logged." if count == limit else ""
 
 
 def _count(sender: str, moment: datetime) -> int:

@@ -1,7 +1,7 @@
-"""Who is told what: callbacks for tasks and DAG runs.
+"""Messages about tasks and DAG runs: the callbacks that send them.
 
 A callback never changes how a task ends: whatever goes wrong in it is logged. Where the connection to a service does
-not exist, the message is logged with that reason, so that an environment without Slack shows what it would have said.
+not exist, the message is logged with that reason, so that an environment without Slack shows what it would have sent.
 Titles, fields and lengths are those of the Airflow production field guides. Providers are imported when a message is
 sent, not when a DAG file is parsed.
 """
@@ -15,10 +15,9 @@ from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import conf, redact
 from airflow.sdk.exceptions import AirflowNotFoundException
-from pydantic import TypeAdapter
 
-from shared.authoring.configuration import CONFIG, Section, read_checked
 from shared.authoring.settings import environment_name, settings
+from shared.configuration import CONFIG, Closed, Text, read
 
 CRITICAL = "critical"
 """The tag of a DAG whose failure pages somebody."""
@@ -31,22 +30,22 @@ P = ParamSpec("P")
 log = logging.getLogger(__name__)
 
 
-def _never_raises(tell: Callable[P, None]) -> Callable[P, None]:
-    """What tells somebody, with its own faults logged: they end neither the task nor the next way of telling."""
+def _never_raises(send: Callable[P, None]) -> Callable[P, None]:
+    """Log the faults of a function that sends a message: they must stop neither the task nor the next message."""
 
-    @functools.wraps(tell)
+    @functools.wraps(send)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            tell(*args, **kwargs)
+            send(*args, **kwargs)
         except Exception:
-            log.exception("%s could not tell anybody", tell.__name__.lstrip("_"))
+            log.exception("%s failed", send.__name__.lstrip("_"))
 
     return guarded
 
 
 @_never_raises
 def notify_failure(context: Context) -> None:
-    """Tell that a task failed for good; for a task's `on_failure_callback`.
+    """Report a task that failed for good; for a task's `on_failure_callback`.
 
     Goes to Slack, and to PagerDuty too if the DAG has the tag `critical`.
     """
@@ -56,9 +55,9 @@ def notify_failure(context: Context) -> None:
 
 @_never_raises
 def notify_run_failure(context: Context) -> None:
-    """Tell that a DAG run timed out or is deadlocked; for a DAG's `on_failure_callback`.
+    """Report a DAG run that timed out or is deadlocked; for a DAG's `on_failure_callback`.
 
-    Silent where a task failed: `notify_failure` has told that, with the error.
+    Sends nothing if a task failed: `notify_failure` has reported that, with the error.
     """
     if context.get("reason") != "task_failure":
         _send_failure(context, what=context["dag"].dag_id, error=f"the DAG run ended with {context.get('reason')}")
@@ -66,14 +65,14 @@ def notify_run_failure(context: Context) -> None:
 
 @_never_raises
 def notify_success(context: Context) -> None:
-    """Tell that a DAG run succeeded; for a DAG's `on_success_callback` (in `default_args` each task would tell)."""
+    """Report a DAG run that succeeded; for a DAG's `on_success_callback` (in `default_args` each task would report)."""
     dag_id = context["dag"].dag_id
     _send_slack(f"SUCCESS {dag_id}", {"DAG": dag_id, "Run": _run_id(context)}, _links(context), channel(_team(context)))
 
 
 @_never_raises
 def log_retry(context: Context) -> None:
-    """Log that a task will be tried again; for a task's `on_retry_callback`. Nobody is told: it may heal."""
+    """Log that a task will be tried again; for a task's `on_retry_callback`. No message: the next try may succeed."""
     attempt, attempts = context["ti"].try_number, context["ti"].max_tries + 1
     log.warning("%s failed in try %s of %s: %s", _task_name(context), attempt, attempts, _error(context))
 
@@ -90,13 +89,13 @@ def _send_failure(context: Context, what: str, error: str) -> None:
         "Try": str(getattr(ti, "try_number", "none")),
         "Error": error[:SLACK_ERROR_LENGTH],
     }
-    from shared.authoring.message_limit import Verdict, admit, note
+    from shared.authoring.message_limit import Verdict, admit
 
     verdict = admit(context["dag"].dag_id, settings().notifications.failures_an_hour)
-    if verdict is Verdict.HOLD_BACK:
-        log.warning("Not sent, this DAG has used up its messages of this hour. Message: %s %s", title, fields)
+    if verdict is Verdict.HELD_BACK:
+        log.warning("Held back, this DAG has sent its messages of this hour. Message: %s %s", title, fields)
     else:
-        fields |= {"Note": note()} if verdict is Verdict.SEND_LAST else {}
+        fields |= {"Note": verdict} if verdict else {}
         _send_slack(title, fields, _links(context), channel(_team(context)))
         _send_email(title, fields, _links(context), _team(context))
     if critical:
@@ -106,61 +105,59 @@ def _send_failure(context: Context, what: str, error: str) -> None:
 @_never_raises
 def _send_slack(title: str, fields: dict[str, str], links: dict[str, str], to: str) -> None:
     """Post one message of Block Kit blocks to a channel."""
-    own = settings().notifications
+    connection = settings().notifications.slack_connection
     blocks = _blocks(title, fields, links)
     try:
         from airflow.providers.slack.hooks.slack import SlackHook
 
-        hook = SlackHook(slack_conn_id=own.slack_connection, timeout=SLACK_TIMEOUT_SECONDS)
+        hook = SlackHook(slack_conn_id=connection, timeout=SLACK_TIMEOUT_SECONDS)
         hook.call("chat.postMessage", json={"channel": to, "text": title, "blocks": blocks})
     except AirflowNotFoundException:
-        reason = f"connection {own.slack_connection!r} does not exist"
+        reason = f"connection {connection!r} does not exist"
         log.warning("Not sent to Slack %s: %s. Message: %s %s", to, reason, title, fields)
 
 
 @_never_raises
 def _send_email(title: str, fields: dict[str, str], links: dict[str, str], team: str) -> None:
-    """Write to the team's address, where the environment tells by team and by e-mail."""
-    own, address = settings().notifications, teams()[team].email if team in teams() else None
-    if own.email_connection is None or not own.by_team or address is None:
+    """Write to the team's address, if the environment notifies teams, and by e-mail."""
+    chosen = settings().notifications
+    address = teams()[team].email if team in teams() else None
+    if chosen.email_connection is None or not chosen.by_team or address is None:
         return
     try:
         from airflow.providers.smtp.hooks.smtp import SmtpHook
 
         lines = [f"<b>{html.escape(name)}</b>: {html.escape(text)}" for name, text in fields.items()]
         lines += [f'<a href="{html.escape(url)}">{name}</a>' for name, url in links.items()]
-        with SmtpHook(smtp_conn_id=own.email_connection) as smtp:
+        with SmtpHook(smtp_conn_id=chosen.email_connection) as smtp:
             smtp.send_email_smtp(to=address, subject=title, html_content="<br>".join(lines))
     except AirflowNotFoundException:
-        log.warning("No e-mail to %s: connection %r does not exist. Message: %s", address, own.email_connection, title)
+        reason = f"connection {chosen.email_connection!r} does not exist"
+        log.warning("No e-mail to %s: %s. Message: %s", address, reason, title)
 
 
-class Team(Section):
-    """Where a team gets messages.
+class Team(Closed):
+    """Where a team is notified.
 
     Attributes:
-        slack_channel: Its channel, with its `#`.
-        email: Its address; None where it gets no e-mail.
+        slack_channel: Channel, with its `#`.
+        email: Address; None for a team that wants no e-mail.
     """
 
-    slack_channel: str
-    email: str | None = None
+    slack_channel: Text
+    email: Text | None = None
 
 
 @functools.cache
 def teams() -> dict[str, Team]:
-    """Channel and address by team, as `dags/config/teams.yaml` has them.
-
-    Raises:
-        ValueError: A key is unknown, missing or mistyped; file and key are named.
-    """
-    return read_checked(CONFIG / "teams.yaml", TypeAdapter(dict[str, Team]))
+    """All teams of `dags/config/teams.yaml`."""
+    return read(CONFIG / "teams.yaml", dict[str, Team])
 
 
 def channel(team: str) -> str:
-    """The Slack channel in which a team gets its messages in this environment."""
-    own = settings().notifications
-    return teams()[team].slack_channel if own.by_team and team in teams() else own.slack_channel
+    """The Slack channel in which a team is notified in this environment."""
+    chosen = settings().notifications
+    return teams()[team].slack_channel if chosen.by_team and team in teams() else chosen.slack_channel
 
 
 def page_of(dag_id: str) -> str | None:

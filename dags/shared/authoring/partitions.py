@@ -14,13 +14,13 @@ def day_of(context: Mapping[str, Any]) -> date:
     """The day that a run is for: its partition key, else its logical date (in UTC).
 
     Raises:
-        AirflowFailException: The run has neither, or its key is no day.
+        AirflowFailException: The run has neither, or its key is not a day.
     """
     return _partition(context, DAY, "2013-01-15")
 
 
 def month_of(context: Mapping[str, Any]) -> date:
-    """The first day of the month that a run is for; sources and errors as of `day_of`."""
+    """The first day of the month that a run is for; where it comes from, and the errors, are those of `day_of`."""
     return _partition(context, MONTH, "2013-01").replace(day=1)
 
 

@@ -2,39 +2,41 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, Field
 
-from shared.authoring.configuration import CONFIG, Section, read_checked
+from shared.configuration import CONFIG, Closed, Text, read
 
 SIZES = CONFIG / "sizes.yaml"
 TEMPLATES = Path("/opt/airflow/pod_templates")
 """Where charts/airflow mounts the templates in the scheduler, one file a size."""
 
 
-class Size(Section):
-    """One size. All but the description goes into the pod unchanged, so it is in Kubernetes' own form."""
+class Size(Closed):
+    """A worker's size, as `dags/config/sizes.yaml` has it.
 
-    description: str
-    requests: dict[str, str | int | float]
-    limits: dict[str, str | int | float]
+    Attributes:
+        description: When to take it.
+        requests: Kubernetes quantities by resource.
+        limits: As `requests`.
+        tolerations: Of the pod, in the form of Kubernetes.
+        affinity: Of the pod, in the form of Kubernetes.
+        nodeSelector: Of the pod, in the form of Kubernetes.
+    """
+
+    description: Text
+    requests: dict[str, str]
+    limits: dict[str, str]
     tolerations: list[dict[str, Any]] = Field(default_factory=list)
     affinity: dict[str, Any] = Field(default_factory=dict)
-    nodeSelector: dict[str, str] = Field(default_factory=dict)  # noqa: N815  Kubernetes' own name
-
-
-ALL = TypeAdapter(dict[str, Size])
+    nodeSelector: dict[str, str] = Field(default_factory=dict)  # noqa: N815  the name that Kubernetes uses
 
 
 @cache
-def sizes() -> dict[str, dict[str, Any]]:
-    """All sizes: name to description, requests, limits and node hints, as `dags/config/sizes.yaml` has them.
-
-    Raises:
-        ValueError: A key is unknown, missing or mistyped; file and key are named.
-    """
-    return {name: size.model_dump(exclude_unset=True) for name, size in read_checked(SIZES, ALL).items()}
+def sizes() -> dict[str, Size]:
+    """All sizes by name."""
+    return read(SIZES, dict[str, Size])
 
 
 def resources(size: str) -> dict[str, Any]:
@@ -48,6 +50,14 @@ def resources(size: str) -> dict[str, Any]:
     Raises:
         ValueError: There is no such size. A template that does not exist would start a bare pod without configuration.
     """
+    return {"pod_template_file": str(TEMPLATES / f"{_known(size)}.yaml")}
+
+
+def _known(size: str) -> str:
     if size not in sizes():
-        raise ValueError(f"size {size!r} does not exist: use one of {', '.join(sizes())} ({SIZES}).")
-    return {"pod_template_file": str(TEMPLATES / f"{size}.yaml")}
+        raise ValueError(f"size {size!r} does not exist: use one of {', '.join(sizes())} ({SIZES})")
+    return size
+
+
+SizeName = Annotated[str, AfterValidator(_known)]
+"""The name of a size, in a configuration."""

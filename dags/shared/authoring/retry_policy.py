@@ -14,10 +14,10 @@ SQL_REFUSED = ("28000", "28P01", "42501")
 
 
 class RetryWhatCanHeal(RetryPolicy):
-    """Never repeats what a person has to mend, and waits as long as a rate limit asks for.
+    """Does not retry what a person has to fix, and waits as long as a rate limit asks for.
 
     A refused login stays refused, and repeating it can lock the account. A connection that does not exist does not
-    appear by itself. All else follows the `retries` and `retry_delay` of the task.
+    appear by itself. Everything else follows the `retries` and `retry_delay` of the task.
     """
 
     def evaluate(
@@ -37,12 +37,12 @@ class RetryWhatCanHeal(RetryPolicy):
         return RetryDecision.default()
 
     def serialize(self) -> dict[str, Any]:
-        """Nothing to keep: the policy has no parameters."""
+        """Nothing: the policy has no parameters."""
         return {}
 
 
 def _chain(exception: BaseException) -> Iterator[BaseException]:
-    """The exception and its causes: hooks wrap the client's exception, which alone tells the status."""
+    """The exception and its causes: hooks wrap the client's exception, and only that one has the status."""
     error: BaseException | None = exception
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -57,7 +57,7 @@ def _sql_state(error: BaseException) -> str | None:
 
 
 def _http_status(error: BaseException) -> int | None:
-    """HTTP status as requests, httpx (`response.status_code`) and botocore (`response` is a map) tell it."""
+    """HTTP status as requests, httpx (`response.status_code`) and botocore (`response` is a map) give it."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         status: int | None = response.get("ResponseMetadata", {}).get("HTTPStatusCode")

@@ -1,6 +1,7 @@
-"""How DAGs behave in the environment that they run in: `dags/config/settings/<AIRFLOW_ENV>.yaml`, read once.
+"""How DAGs behave in the environment that they run in: `dags/config/environments/<AIRFLOW_ENV>.yaml`, read once.
 
-A domain has settings of its own beside its DAGs, read the same way: `of_environment(Model, dags/<domain>/config)`.
+A domain that has settings of its own keeps them beside its DAGs, in `dags/<domain>/config/environments/`, one file an
+environment, and reads them with `load_settings` and a model of its own.
 """
 
 import os
@@ -8,10 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from shared.authoring.configuration import CONFIG, Section, read_checked
+from shared.configuration import CONFIG, Closed, read
+
+ENVIRONMENTS = CONFIG / "environments"
 
 
-class Tasks(Section):
+class Tasks(Closed):
     """How tasks retry.
 
     Attributes:
@@ -23,17 +26,18 @@ class Tasks(Section):
     retry_delay_scale: float
 
 
-class Notifications(Section):
-    """Who gets messages.
+class Notifications(Closed):
+    """Who is notified.
 
     Attributes:
         slack_connection: Id of the Airflow connection of type `slack`; where it does not exist, messages are logged.
         slack_channel: Channel, with its `#`.
         pagerduty_connection: Id of the connection of type `pagerduty_events`; null where nobody is to be woken.
         email_connection: Id of the connection of type `smtp`; null where nobody gets e-mail.
-        by_team: Whether messages go to a team's own channel and address (`dags/config/teams.yaml`), or all to the
-            channel above.
-        failures_an_hour: Messages on failures of one DAG in an hour; the rest is only logged. Pages always go out.
+        by_team: Whether messages go to a team's own channel and address (`dags/config/teams.yaml`); else to the channel
+            above.
+        failures_an_hour: Messages about failures of one DAG in an hour; further ones are only logged. Pages are not
+            limited.
     """
 
     slack_connection: str
@@ -44,7 +48,7 @@ class Notifications(Section):
     failures_an_hour: int
 
 
-class Health(Section):
+class Health(Closed):
     """From when on the platform counts as unhealthy, in seconds.
 
     Attributes:
@@ -58,44 +62,48 @@ class Health(Section):
     bundle_parse_seconds: float
 
 
-class Settings(Section):
-    """The settings that the library reads: a section for each reader."""
+class Settings(Closed):
+    """The settings that the library reads: one section for each reader."""
 
     tasks: Tasks
     notifications: Notifications
     health: Health
 
 
-S = TypeVar("S", bound=Section)
-
-
-def environment_name() -> str:
-    """The environment that the DAGs run in: the variable AIRFLOW_ENV, `dev` where it is not set."""
-    return os.environ.get("AIRFLOW_ENV", "dev")
+Model = TypeVar("Model", bound=Closed)
 
 
 @cache
 def settings() -> Settings:
-    """The settings of the environment.
+    """The library's settings in this environment.
 
     Raises:
-        ValueError: The environment is unknown, or its file has an unknown, missing or mistyped key.
+        ValueError: As of `load_settings`.
     """
-    return of_environment(Settings, CONFIG)
+    return load_settings(Settings, ENVIRONMENTS)
 
 
-def of_environment(model: type[S], config: Path) -> S:
-    """Settings from `<config>/settings/<AIRFLOW_ENV>.yaml`.
+def environment_name() -> str:
+    """The environment that the variable AIRFLOW_ENV names, `dev` where it is not set."""
+    return os.environ.get("AIRFLOW_ENV", "dev")
+
+
+def environments(folder: Path = ENVIRONMENTS) -> list[str]:
+    """The environments that there are: one file each."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def load_settings(model: type[Model], folder: Path) -> Model:
+    """Read the settings of this environment.
 
     Args:
-        model: What the file holds.
-        config: The configuration folder of the bundle, or of a domain.
+        model: What the file must hold.
+        folder: Where the files are, one an environment.
 
     Raises:
-        ValueError: See `settings`.
+        ValueError: There is no file for this environment, or it has an unknown, missing or mistyped key.
     """
-    name, folder = environment_name(), config / "settings"
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    if name not in known:
-        raise ValueError(f"AIRFLOW_ENV is {name!r}: use one of {', '.join(known)}, or write {name}.yaml into {folder}.")
-    return read_checked(folder / f"{name}.yaml", model)
+    name = environment_name()
+    if name not in environments(folder):
+        raise ValueError(f"AIRFLOW_ENV is {name!r}: use one of {', '.join(environments(folder))} ({folder}).")
+    return read(folder / f"{name}.yaml", model)

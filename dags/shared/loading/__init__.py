@@ -1,1 +1,1 @@
-"""Rows into the warehouse: tables, quality, staging, incremental loads."""
+"""Rows on their way into the warehouse: files, tables, quality gate, staging, idempotent loads."""

@@ -24,20 +24,20 @@ def lines_of(path: ObjectStoragePath) -> Iterator[Iterator[bytes]]:
 
 
 def fields_of(line: bytes) -> list[str]:
-    """One line by itself, so that a stray quote spoils one row and not all that follow."""
+    """Split one line by itself, so that a stray quote spoils one row and not all rows after it."""
     return next(csv.reader([line.decode("utf-8", errors="replace")]), [])
 
 
 def header_of(lines: Iterator[bytes]) -> list[str]:
-    """The names in the first line, which is taken; none where there is no line."""
+    """The names in the first line, which is consumed; an empty list if there is no line."""
     return fields_of(next(lines, b"").removeprefix(codecs.BOM_UTF8))
 
 
 def column_names(path: ObjectStoragePath) -> list[str]:
-    """The columns of a Parquet file, or those that the first line of a delimited text names, packed or not.
+    """The columns of a Parquet file, or those in the first line of a delimited text, packed by zip or not.
 
     Raises:
-        ValueError: The file is none of its kind: it is cut off, or its name says what it is not.
+        ValueError: The file cannot be read as what its name says: it is cut off, or of another kind.
     """
     try:
         if path.suffix == PARQUET:
@@ -48,4 +48,4 @@ def column_names(path: ObjectStoragePath) -> list[str]:
         with lines_of(path) as lines:
             return header_of(lines)
     except zipfile.BadZipFile as error:
-        raise ValueError(f"it is no archive: {error}") from error
+        raise ValueError(f"it is not an archive: {error}") from error

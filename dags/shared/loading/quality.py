@@ -1,7 +1,7 @@
 """The quality gate: which rows may enter the warehouse, and whether their partition may.
 
 Every check has a severity. Error: what fails stays out, a row by itself or the whole partition. Warning: it is loaded,
-counted and told. Rows that stay out are kept with the reasons; if they are too large a share, the partition stays out.
+counted and reported. Rows that stay out are kept with the reasons; if too many stay out, the whole partition does.
 """
 
 import json
@@ -25,8 +25,8 @@ class Result:
 
     Attributes:
         check: Its name.
-        severity: What it means where it does not pass.
-        passed: Whether all is well.
+        severity: What it means if it does not pass.
+        passed: Whether nothing is wrong.
         observed: What was measured: for a check on rows, how many failed it.
         threshold: What it was measured against.
         detail: In words, with an example.
@@ -149,7 +149,7 @@ def _check_schema(verdict: Verdict, table: Table, header: Sequence[str]) -> bool
 
 
 def _read(columns: Sequence[Column], fields: Sequence[str]) -> tuple[list[Value], Reasons]:
-    """The values of a row, or what each column has against it."""
+    """The values of a row, or what is wrong with it, column by column."""
     if len(fields) != len(columns):
         return [], [("well_formed", f"{len(fields)} fields, expected {len(columns)}")]
     values: list[Value] = []
@@ -158,7 +158,7 @@ def _read(columns: Sequence[Column], fields: Sequence[str]) -> tuple[list[Value]
         try:
             value = None if text in MISSING else READERS[column.kind](text)
         except ValueError:
-            reasons.append(("type", f"{column.name} is no {column.kind}: {text[:40]!r}"))
+            reasons.append(("type", f"{column.name} is not of type {column.kind}: {text[:40]!r}"))
             continue
         values.append(value)
         if reason := _column_reason(column, value):
@@ -187,7 +187,7 @@ def _judge(
     unknown: Mapping[Reference, Counter[Value]],
     same_day: Callable[[str], bool] | None,
 ) -> Reasons:
-    """What a row has against it as a whole: its day, its key and what it refers to."""
+    """What is wrong with a row as a whole: its day, its key and what it refers to."""
     row = dict(zip(table.header, values, strict=True))
     reasons: Reasons = []
     if same_day is not None and not same_day(str(row["time_hour"])):

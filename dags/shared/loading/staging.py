@@ -1,7 +1,7 @@
 """Files that live in object storage: those staged for one run, and the places that outlive it.
 
-Tasks run in pods that share no disk, so what one task hands to the next lies under `object_storage_uri`, a folder here
-and a bucket elsewhere. A run's files lie in a folder of its own, so two runs of one day never meet.
+Tasks run in pods that share no disk, so a task passes files on below `object_storage_uri`: a folder on one machine, a
+bucket elsewhere. Each run has a folder of its own, so two runs of one day do not overwrite each other.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ def safe_name(run_id: str) -> str:
 
 
 def remove(folder: ObjectStoragePath) -> None:
-    """Delete a folder with all in it; one that is gone already is fine."""
+    """Delete a folder with everything in it; it may be gone already."""
     if folder.exists():
         folder.fs.rm(folder.path, recursive=True)
 

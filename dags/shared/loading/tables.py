@@ -1,11 +1,11 @@
-"""What a table is: its columns and the rules that its rows keep. Gate and warehouse read the same description."""
+"""Descriptions of tables: columns, and the rules for their rows. Quality gate and warehouse use the same one."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["integer", "number", "text", "timestamp"]
 Severity = Literal["error", "warning"]
-"""Error: what fails stays out of the warehouse (a row, or the whole partition). Warning: it is loaded, and told."""
+"""Error: what fails stays out of the warehouse (a row, or the whole partition). Warning: it is loaded, and reported."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Reference:
-    """A column whose values should stand in another table.
+    """A column whose values should be in another table.
 
     Attributes:
         column: The column that refers.
         table: The table referred to, by its one key column.
-        severity: What becomes of a row whose value is not there.
+        severity: What happens to a row whose value is not there.
     """
 
     column: str
@@ -50,7 +50,7 @@ class Table:
         name: In the warehouse.
         file: Name of the source file.
         columns: In the source's order.
-        key: The columns that tell a row from all others.
+        key: The columns that identify a row.
         daily: Whether the rows are partitioned by `local_date`; else the table is one partition.
         references: Columns that refer to other tables.
         empty: What it means when a partition has no rows at all.

@@ -1,8 +1,9 @@
-"""Loads into the warehouse: the connection `warehouse`, SQLite on one machine and Postgres elsewhere, by the same SQL.
+"""Loads into the warehouse, which is the connection `warehouse`: SQLite on one machine, Postgres elsewhere, one SQL.
 
 A partition is replaced in one transaction: its row in `load_ledger` is written first, then its rows are deleted and
-inserted. Two loads of one partition meet at that ledger row (on SQLite at the start of the transaction), so the second
-waits for the first and then replaces it whole. A process that dies leaves what was there before.
+inserted. Two loads of one partition both lock that ledger row (on SQLite the database, at the start of the
+transaction), so the second waits for the first and then replaces it whole. A process that dies leaves what was there
+before.
 """
 
 import logging
@@ -24,7 +25,7 @@ CONNECTION = "warehouse"
 WHOLE = "all"
 """The partition of a table that is not split into days."""
 BUSY_TIMEOUT_MS = 60_000
-"""How long a load waits on SQLite for another one: dozens of them, each well under a second."""
+"""How long a load waits on SQLite for others: enough for dozens of them, each well under a second."""
 ROWS_A_STATEMENT = 500
 """Times 20 columns well below the parameters that one statement takes (SQLite 32,766; Postgres 65,535)."""
 
@@ -65,7 +66,7 @@ class Load:
         rows: All its rows, values in the order of the table's columns.
         rejected: How many rows the gate set aside.
         rejected_uri: Where they are kept; None if there are none.
-        fingerprint: Digest of the source's rows, to tell whether a whole table changed.
+        fingerprint: Digest of the source's rows: it shows whether a whole table changed.
     """
 
     table: Table
@@ -80,7 +81,7 @@ def warehouse_hook() -> DbApiHook:
     """The hook of the connection `warehouse`, of whatever database that is."""
     hook = BaseHook.get_connection(CONNECTION).get_hook()  # type: ignore[no-untyped-call]
     if not isinstance(hook, DbApiHook):
-        raise TypeError(f"connection {CONNECTION} is no SQL database: its hook is {type(hook).__name__}.")
+        raise TypeError(f"connection {CONNECTION} is not a SQL database: its hook is {type(hook).__name__}.")
     return hook
 
 
@@ -115,7 +116,7 @@ def execute(hook: DbApiHook, cursor: Any, sql: str, parameters: Sequence[Value] 
 
 
 def create_tables(hook: DbApiHook, tables: Iterable[Table]) -> None:
-    """Create what is not there yet, the ledger and the quality results with it."""
+    """Create the tables that do not exist yet, and those of the ledger and the quality results."""
     create(hook, [LEDGER, QUALITY, *map(_definition, tables)])
 
 
@@ -179,7 +180,7 @@ def insert(hook: DbApiHook, cursor: Any, table: str, columns: Sequence[str], row
 
 
 def _replace(hook: DbApiHook, cursor: Any, item: Load, run_id: str) -> int:
-    """Put one partition in the place of what is there; the ledger first, for it is what other loads wait at."""
+    """Replace one partition; the ledger row is written first, because it is the lock that other loads wait for."""
     name, daily = item.table.name, item.table.daily
     updates = ", ".join(f"{column} = excluded.{column}" for column in LEDGER_COLUMNS[2:])
     entry = (name, item.partition, len(item.rows), item.rejected, item.rejected_uri, item.fingerprint, run_id, _now())
@@ -213,7 +214,7 @@ def _create(hook: DbApiHook, statements: Iterable[str]) -> None:
 
 
 def _definition(table: Table) -> str:
-    """The CREATE statement. The partition leads the primary key, which so serves the deletion of a partition too."""
+    """The CREATE statement. The partition comes first in the primary key, so deleting a partition uses the index."""
     columns = [
         f"{column.name} {SQL_TYPES[column.kind]}{' NOT NULL' if column.required else ''}" for column in table.columns
     ]

@@ -1,1 +1,1 @@
-"""How the platform looks at itself: health, freshness, cost."""
+"""What watches the platform: health, freshness, cost, all read through the REST API of Airflow."""

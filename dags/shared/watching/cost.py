@@ -1,7 +1,7 @@
 """What tasks cost: requests of their size, held for as long as they ran, by the prices of `dags/config/prices.yaml`.
 
-An estimate for comparing DAGs and teams, no bill: a pod's start and end are not counted, a wait in the triggerer is (it
-is part of a task's duration in Airflow, though no pod is held), and nodes that stand idle are nobody's here.
+An estimate for comparing DAGs and teams, not a bill: a pod's start and end are not counted, a wait in the triggerer is
+(it is part of a task's duration in Airflow, though no pod is held), and idle nodes are not charged to anybody.
 """
 
 import html
@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from airflow.providers.common.sql.hooks.sql import DbApiHook
-from pydantic import AfterValidator, Field
 
-from shared.authoring.configuration import CONFIG, Section, read_checked
-from shared.authoring.resources import sizes
+from shared.authoring.resources import SizeName, sizes
+from shared.configuration import CONFIG, Closed, Positive, Text, read
 from shared.loading.warehouse import create, execute, insert, query, transaction
 from shared.watching.platform_api import pages
 
@@ -32,16 +31,7 @@ UNITS = {"m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "": 1.0}
 Tries = Callable[[dict[str, Any]], list[dict[str, Any]]]
 
 
-def _is_size(name: str) -> str:
-    if name not in sizes():
-        raise ValueError("there is no such size")
-    return name
-
-
-Price = Annotated[float, Field(strict=True, gt=0)]
-
-
-class Prices(Section):
+class Prices(Closed):
     """Prices by the hour in one currency.
 
     Attributes:
@@ -51,10 +41,10 @@ class Prices(Section):
         size_share: Share of the price by size; 1 where a size is not named.
     """
 
-    currency: str
-    cpu_core_hour: Price
-    memory_gib_hour: Price
-    size_share: dict[Annotated[str, AfterValidator(_is_size)], Price]
+    currency: Text
+    cpu_core_hour: Positive
+    memory_gib_hour: Positive
+    size_share: dict[SizeName, Positive]
 
     def hourly(self, size: str) -> float:
         """What a worker of a size costs an hour.
@@ -62,7 +52,7 @@ class Prices(Section):
         Raises:
             KeyError: There is no such size.
         """
-        requests = sizes()[size]["requests"]
+        requests = sizes()[size].requests
         cpu, memory = amount(requests["cpu"]), amount(requests["memory"]) / 2**30
         return (cpu * self.cpu_core_hour + memory * self.memory_gib_hour) * self.size_share.get(size, 1.0)
 
@@ -83,16 +73,16 @@ def load_prices(path: Path = PRICES) -> Prices:
     """The prices.
 
     Raises:
-        ValueError: A key is missing, unknown or not a number above 0, or a share names no size; file and key are named.
+        ValueError: A key is missing, unknown or wrong, or there is no such size; file and key are named.
     """
-    return read_checked(path, Prices)
+    return read(path, Prices)
 
 
 def amount(quantity: str | float) -> float:
     """A Kubernetes quantity as a number: `250m` is 0.25, `1Gi` is 1073741824."""
     found = re.fullmatch(r"([\d.]+)(m|Ki|Mi|Gi)?", str(quantity))
     if found is None:
-        raise ValueError(f"{quantity!r} is no quantity such as 250m or 512Mi.")
+        raise ValueError(f"{quantity!r} is not a quantity such as 250m or 512Mi.")
     return float(found[1]) * UNITS[found[2] or ""]
 
 

@@ -1,16 +1,15 @@
-"""Is each DAG as fresh as was promised? Asked of Airflow's REST API, by `dags/config/promises.yaml`."""
+"""Whether each DAG is as fresh as `dags/config/promises.yaml` promises, by what Airflow's REST API says."""
 
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from airflow.providers.common.sql.hooks.sql import DbApiHook
-from pydantic import Field, TypeAdapter
 
-from shared.authoring.configuration import CONFIG, read_checked
+from shared.configuration import CONFIG, Positive, read
 from shared.loading.warehouse import create, execute, insert, transaction
 
 PROMISES = CONFIG / "promises.yaml"
@@ -24,7 +23,7 @@ State = Literal["fresh", "late", "paused", "unknown"]
 
 @dataclass(frozen=True)
 class Freshness:
-    """How one DAG keeps its promise.
+    """Whether one DAG keeps its promise.
 
     Attributes:
         dag_id: The DAG.
@@ -48,13 +47,13 @@ def promises(path: Path = PROMISES) -> dict[str, float]:
     """Promised minutes by DAG.
 
     Raises:
-        ValueError: A promise is not a number of minutes above 0; file and key are named.
+        ValueError: A promise is not a number above 0; file and key are named.
     """
-    return read_checked(path, TypeAdapter(dict[str, Annotated[float, Field(strict=True, gt=0)]]))
+    return read(path, dict[str, Positive])
 
 
 def check(api: Any, promised: dict[str, float], now: dt.datetime) -> list[Freshness]:
-    """How every promise is kept.
+    """Check every promise.
 
     Args:
         api: What `shared.watching.platform_api.logged_in` gave.

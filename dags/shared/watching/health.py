@@ -1,4 +1,4 @@
-"""Is the platform well? Each check asks one part of it, the way a task or a user would."""
+"""Checks of the platform's health: each asks one part of it, the way a task or a user would."""
 
 import datetime as dt
 import json
@@ -17,7 +17,7 @@ from shared.loading.warehouse import execute, insert, query, transaction, wareho
 from shared.watching import platform_api
 
 CHECK_DEADLINE_SECONDS = 30
-"""For all checks together, which run at once: what hangs is told as such and holds no other check up."""
+"""For all checks together, which run at once: a check that hangs is reported as such and delays no other."""
 KEEP_DAYS = 30
 CREATE_TABLE = """
 CREATE TABLE IF NOT EXISTS health_checks (
@@ -127,7 +127,7 @@ def checks() -> dict[str, Check]:
 
 
 def run_checks(wanted: dict[str, Check], deadline_seconds: float = CHECK_DEADLINE_SECONDS) -> list[CheckResult]:
-    """Run checks side by side; none can hide, stop or delay another.
+    """Run checks at the same time; none can hide, stop or delay another.
 
     Args:
         wanted: Checks by name.

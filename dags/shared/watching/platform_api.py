@@ -37,7 +37,7 @@ def pages(api: httpx.Client, path: str, key: str, **parameters: Any) -> Iterator
     Args:
         api: What `logged_in` gives.
         path: Below `/api/v2`.
-        key: Where the items stand in the answer, such as `dags`.
+        key: The key of the items in the answer, such as `dags`.
         **parameters: Filters and `order_by`.
     """
     offset = 0

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
-    from support.flights_slice import Source
+    from conftest import Source
 
 DAG_ID = "flights_ingest_daily"
 FIRST, SECOND = (dt.datetime(2013, 1, day, tzinfo=dt.UTC) for day in (1, 2))
@@ -171,7 +171,7 @@ def test_an_extract_that_fails_takes_its_files_with_it(
     assert not staged(storage)
 
 
-def test_whoever_clears_the_load_stages_and_checks_anew(load_dag: Callable[[str], "DAG"]) -> None:
+def test_whoever_clears_the_load_stages_and_checks_again(load_dag: Callable[[str], "DAG"]) -> None:
     from airflow.serialization.serialized_objects import DagSerialization
 
     dag = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(load_dag(DAG_ID)))

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
-    from support.flights_slice import Source
+    from conftest import Source
 
 DAG_ID = "flights_report_monthly"
 MONTH = dt.date(2013, 1, 1)
@@ -91,7 +91,7 @@ def test_the_data_quality_of_the_month(loaded: Any) -> None:
     assert len(quality["days_missing"]) == 29
 
 
-def test_a_month_that_is_not_loaded_is_told(loaded: Any) -> None:
+def test_a_month_that_is_not_loaded_is_named(loaded: Any) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
     from flights.library.report import carriers_of, summarise_month
@@ -127,16 +127,16 @@ def test_a_carrier_that_fails_is_named_and_the_run_fails(
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    from flights.library import report
+    from flights.library import report as flights_report
 
-    whole = report.summarise_carrier
+    whole = flights_report.summarise_carrier
 
     def refuse_delta(hook: Any, month: dt.date, carrier: Any) -> Any:
         if carrier["carrier"] == "DL":
             raise AirflowFailException("no figures today")
         return whole(hook, month, carrier)
 
-    monkeypatch.setattr(report, "summarise_carrier", refuse_delta)
+    monkeypatch.setattr(flights_report, "summarise_carrier", refuse_delta)
     run = run_dag(DAG_ID, dt.datetime(2013, 1, 20, tzinfo=dt.UTC))
     assert run.state == "failed"
     states = {ti.task_id: str(ti.state) for ti in run.get_task_instances() if ti.map_index < 0}

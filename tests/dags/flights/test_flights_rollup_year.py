@@ -14,7 +14,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 
 if TYPE_CHECKING:
-    from support.flights_slice import Source
+    from conftest import Source
 
 DAG_ID = "flights_rollup_year"
 
@@ -38,7 +38,7 @@ def test_the_sums_are_those_of_the_source(run_dag: Callable[..., DagRun], source
     assert sum(row["cancelled"] for row in rows) == len(flights) - len(departed)
     assert sum(row["delayed"] for row in rows) == sum(delay >= 15 for delay in departed)
     assert sum(row["delay_minutes"] for row in rows) == sum(max(delay, 0) for delay in departed)
-    assert stored(run, "sum_year") == rows, "a small value stands in the database itself"
+    assert stored(run, "sum_year") == rows, "a small value is in the database itself"
 
 
 def test_a_large_result_lies_in_object_storage_and_reaches_the_next_task(

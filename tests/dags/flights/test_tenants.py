@@ -1,4 +1,4 @@
-"""Tenants: each has a DAG of its own, and what is wrong with one is told of that one and stops no other."""
+"""Tenants: each has a DAG of its own, and what is wrong with one stops no other."""
 
 import datetime as dt
 import shutil
@@ -14,9 +14,9 @@ from airflow_ops.paths import DAGS
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
 
-    from support.flights_slice import Source
+    from conftest import Source
 
-CONFIGS = sorted((DAGS / "flights/config/pipelines").glob("*.yaml"))
+CONFIGS = sorted((DAGS / "flights/config/tenants").glob("*.yaml"))
 ORIGINS = ("EWR", "JFK", "LGA")
 DAY = dt.datetime(2013, 1, 2, tzinfo=dt.UTC)
 
@@ -29,36 +29,57 @@ def test_every_configuration_has_its_dag_file_and_all_these_files_are_alike() ->
     assert tuple(origins) == ORIGINS, "each tenant once"
 
 
-@pytest.fixture
-def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the tenants' files and configurations, which a test may spoil."""
-    from flights.library import tenants
+def test_the_schema_for_editors_says_what_the_model_says() -> None:
+    """An editor completes a tenant's keys by it. If this fails, write the model's `model_json_schema()` to the file."""
+    import json
 
+    from flights.library.tenants import SliceTenant
+
+    schema = json.loads((DAGS / "flights/config/tenant.schema.json").read_text())
+    assert schema == SliceTenant.model_json_schema()
+    assert {config.read_text().splitlines()[0] for config in CONFIGS} == {
+        "# yaml-language-server: $schema=../tenant.schema.json"
+    }
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A copy of the tenants' files and configurations, which a test may spoil."""
     (tmp_path / "flights").mkdir()
     for file in (DAGS / "flights").glob("flights_slice_*.py"):
         shutil.copy(file, tmp_path / "flights")
-    shutil.copytree(DAGS / "flights/config/pipelines", tmp_path / "pipelines")
-    monkeypatch.setattr(tenants, "PIPELINES", tmp_path / "pipelines")
+    shutil.copytree(DAGS / "flights/config/tenants", tmp_path / "flights/config/tenants")
     return tmp_path
 
 
 BROKEN = {
-    "unknown_key": ("owner: flights", "owner: flights\ncolour: red", "colour: unknown key"),
+    "unknown_key": (
+        "owner: flights",
+        "owner: flights\ncolour: red",
+        r"colour: unknown key \(known here: max_active_runs, ",
+    ),
     "missing_key": ("pool: reports", "", "pool: missing"),
     "wrong_type": (
         "max_active_runs: 4",
         "max_active_runs: many",
-        "max_active_runs: should be a valid integer, found 'many'",
+        "max_active_runs: expected a whole number, found",
     ),
     "unknown_table": (
         "[flights, weather]",
         "[flights, boats]",
-        "tables.1: should be 'flights' or 'weather', found 'boats'",
+        "tables.1: expected 'flights' or 'weather', found",
     ),
-    "unknown_size": ("slice: small", "slice: huge", "sizes.slice: 'huge' does not exist: use one of default,"),
+    "unknown_size": ("slice: small", "slice: huge", "sizes.slice: size 'huge' does not exist: use one of default,"),
     "cron": ('"0 5 * * *"', '"at noon"', "schedule: 'at noon' is not a cron expression"),
+    "same_table": ("[flights, weather]", "[flights, flights]", "tables: .* names a table twice"),
+    "no_airport": ("origin: JFK", "origin: jfk", "origin: String should match pattern"),
+    "too_long": (
+        "timeout_minutes: 180",
+        "timeout_minutes: 1441",
+        "timeout_minutes: expected less than or equal to",
+    ),
     "yaml": ("owner: flights", "owner: [", "cannot be read as YAML"),
-    "empty": (None, "", "the file: should be a map, found None"),
+    "empty": (None, "", "the file: expected a map, found None"),
 }
 
 
@@ -70,7 +91,7 @@ def test_a_broken_configuration_costs_its_own_dag_only(bundle: Path, case: str) 
     from airflow.dag_processing.dagbag import BundleDagBag
 
     old, new, reason = BROKEN[case]
-    config = bundle / "pipelines/flights_slice_jfk.yaml"
+    config = bundle / "flights/config/tenants/flights_slice_jfk.yaml"
     text = config.read_text()
     assert old is None or old in text
     config.write_text(text.replace(old, new) if old else new)
@@ -104,7 +125,7 @@ def test_in_airflows_database_too_the_other_tenants_stay(
     with create_session() as session:
         session.add(DagBundleModel(name="tenants"))
     assert set(sync().values()) == {(False, False)}
-    (bundle / "pipelines/flights_slice_jfk.yaml").write_text("owner: nobody\n")
+    (bundle / "flights/config/tenants/flights_slice_jfk.yaml").write_text("owner: nobody\n")
     assert sync() == {
         "flights_slice_ewr": (False, False),
         "flights_slice_jfk": (True, True),
@@ -115,7 +136,7 @@ def test_in_airflows_database_too_the_other_tenants_stay(
 def test_the_configuration_reaches_the_dag(bundle: Path) -> None:
     from airflow.dag_processing.dagbag import BundleDagBag
 
-    config = bundle / "pipelines/flights_slice_lga.yaml"
+    config = bundle / "flights/config/tenants/flights_slice_lga.yaml"
     changes = {
         "owner": "port",
         "pool": "warehouse",

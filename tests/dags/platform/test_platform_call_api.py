@@ -16,8 +16,8 @@ import tenacity.nap
 from airflow.models.dagrun import DagRun
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from shared.patterns.api_operator import RobustApiOperator
-from shared.patterns.circuit_breaker import CircuitBreaker
+from shared.calling.api_operator import RobustApiOperator
+from shared.calling.circuit_breaker import CircuitBreaker
 
 FINE = (200, {}, '{"rows": [1]}')
 CUT = "cut the connection"
@@ -253,7 +253,7 @@ AIRFLOW = {
 """The shapes are those of Airflow 3.3.2, taken from a running one."""
 
 
-def test_the_dag_tells_what_the_api_says(
+def test_the_dag_reports_what_the_api_says(
     service: Service,
     run_dag: Callable[..., DagRun],
     monkeypatch: pytest.MonkeyPatch,
@@ -275,7 +275,7 @@ def test_templates_are_filled_in(service: Service, run_text: Callable[[str, str]
 
 TEMPLATED = """
 from airflow.sdk import dag
-from shared.patterns.api_operator import RobustApiOperator
+from shared.calling.api_operator import RobustApiOperator
 
 @dag(schedule=None)
 def flights_ask_rows():

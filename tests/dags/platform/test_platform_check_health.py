@@ -1,4 +1,4 @@
-"""The health DAG, run whole against a warehouse, an object storage and a stand-in for the API server."""
+"""The health DAG, run whole against a warehouse, an object storage and a small server in place of the API server."""
 
 import datetime as dt
 import json
@@ -39,7 +39,7 @@ class Api:
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    """A stand-in: a real API server takes half a minute to start. `make up` runs this DAG against a real one."""
+    """A server of the test: a real API server takes half a minute to start. `make up` has a real one."""
     served = Api()
 
     class Handler(BaseHTTPRequestHandler):
@@ -99,7 +99,7 @@ def test_a_healthy_platform_passes_and_each_check_leaves_a_row(
     assert "SELECT 1 answered" in printed.out + printed.err
 
 
-def test_each_fault_is_told_and_hides_no_other(
+def test_each_fault_is_reported_and_hides_no_other(
     run_dag: Callable[..., DagRun], api: Api, platform: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api.ages = {"scheduler": 61, "triggerer": 59, "dag_processor": 3600}
@@ -111,10 +111,10 @@ def test_each_fault_is_told_and_hides_no_other(
 
     assert run.state == "failed"
     assert [ti.state for ti in run.get_task_instances() if ti.task_id == "check"] == ["success"]
-    told = unhealthy(rows(platform.warehouse, run))
-    assert set(told) == {"metadata database", "scheduler", "dag processor", "bundle", "object storage"}
-    assert told["scheduler"] == "UnhealthyError: last heartbeat of scheduler 61 s ago, more than 60 s"
-    assert "301 s ago, more than 300 s" in told["bundle"]
+    found = unhealthy(rows(platform.warehouse, run))
+    assert set(found) == {"metadata database", "scheduler", "dag processor", "bundle", "object storage"}
+    assert found["scheduler"] == "UnhealthyError: last heartbeat of scheduler 61 s ago, more than 60 s"
+    assert "301 s ago, more than 300 s" in found["bundle"]
 
 
 def test_a_refused_login_fails_only_what_needs_one(
@@ -125,13 +125,13 @@ def test_a_refused_login_fails_only_what_needs_one(
     run = run_dag("platform_check_health")
 
     assert run.state == "failed"
-    told = unhealthy(rows(platform.warehouse, run))
-    assert set(told) == {"bundle"}
-    assert "401" in told["bundle"]
-    assert "wrong" not in told["bundle"]
+    found = unhealthy(rows(platform.warehouse, run))
+    assert set(found) == {"bundle"}
+    assert "401" in found["bundle"]
+    assert "wrong" not in found["bundle"]
 
 
-def test_without_a_warehouse_the_run_still_tells_all(
+def test_without_a_warehouse_the_run_still_reports_all(
     run_dag: Callable[..., DagRun], api: Api, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     nowhere = json.dumps({"conn_type": "sqlite", "host": "/proc/no-such-place/warehouse.db"})
@@ -142,6 +142,6 @@ def test_without_a_warehouse_the_run_still_tells_all(
     assert run.state == "failed"
     assert [ti.state for ti in run.get_task_instances() if ti.task_id == "record"] == ["failed"]
     printed = capfd.readouterr()
-    told = printed.out + printed.err
-    assert "wrote, read and deleted" in told
-    assert "results not recorded: OperationalError" in told
+    found = printed.out + printed.err
+    assert "wrote, read and deleted" in found
+    assert "results not recorded: OperationalError" in found

@@ -12,21 +12,19 @@ from airflow.models.dagrun import DagRun
 
 from airflow_ops.dags.bench import tenant_bundle
 from airflow_ops.paths import DAGS
+from flights.library.exports import Exports
+from shared.generating import snapshots
+from shared.generating.probes import Probes
+from shared.generating.snapshots import TABLE, Entries, RefusedError, publish, sources, write
 from shared.loading.warehouse import create, execute, transaction, warehouse_hook
-from shared.patterns import snapshots
-from shared.patterns.snapshots import TABLE, RefusedError, Source, from_api, from_database, publish, write
 
 EXPORT = "flights_export_"
+EXPORTS = Exports(EXPORT, "flights")
+PROBES = Probes("platform_probe_", "platform")
 
 
 def export(table: str = "airlines", **changes: Any) -> dict[str, Any]:
-    entry = {"owner": "flights", "timeout_minutes": 30, "kind": "export", "table": table, "schedule": "@daily"}
-    return {**entry, **changes}
-
-
-def source(entries: dict[str, dict[str, Any]], prefix: str = EXPORT) -> Source:
-    """Entries as platform_refresh_snapshots has them from its sources."""
-    return Source(prefix, entries, tables="flights.library.tables" if prefix.startswith("flights_") else "")
+    return {**EXPORTS.defaults("export"), "table": table, "schedule": "@daily", **changes}
 
 
 def configure(*rows: tuple[str, str, str | None, int, str]) -> None:
@@ -66,39 +64,43 @@ def repository(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def held(repository: git.Repo) -> set[str]:
     """The generated exports in the newest commit."""
     names = repository.git.ls_tree("-r", "--name-only", "main").splitlines()
-    return {Path(name).stem for name in names if name.startswith("dags/config/snapshots/flights_export")}
+    return {Path(name).stem for name in names if name.startswith("dags/flights/config/snapshots/flights_export")}
 
 
 def test_what_the_repository_holds_is_what_a_refresh_writes(tmp_path: Path) -> None:
-    for path in (DAGS / "config/snapshots").glob("*.json"):
-        prefix = "_".join(path.stem.split("_")[:2])
-        assert write(tmp_path, source({path.stem: json.loads(path.read_text())}, prefix)).refused == {}
-        made = tmp_path / path.stem.split("_")[0] / f"{path.stem}.py"
-        assert made.read_text() == (DAGS / made.relative_to(tmp_path)).read_text()
-        shutil.rmtree(tmp_path / "config")
+    snapshots_there = list(DAGS.glob("*/config/snapshots/*.json"))
+    assert len(snapshots_there) == 4
+    for source in sources():
+        held_here = {path.stem: path for path in snapshots_there if path.stem.startswith(source.prefix)}
+        entries = {dag_id: json.loads(path.read_text()) for dag_id, path in held_here.items()}
+        outcome = write(tmp_path, source, entries)
+        assert (outcome.written, outcome.refused) == (sorted(held_here), {})
+        for path in held_here.values():
+            for made in (path.relative_to(DAGS), Path(path.parents[2].name, f"{path.stem}.py")):
+                assert (tmp_path / made).read_text() == (DAGS / made).read_text()
 
 
 def test_a_wrong_entry_keeps_its_last_good_files_and_stops_no_other(tmp_path: Path) -> None:
     good = {f"{EXPORT}a": export(), f"{EXPORT}b": export()}
-    assert write(tmp_path, source(good)).written == [f"{EXPORT}a", f"{EXPORT}b"]
+    assert write(tmp_path, EXPORTS, good).written == [f"{EXPORT}a", f"{EXPORT}b"]
 
     changed = {f"{EXPORT}a": export("boats"), f"{EXPORT}b": export("planes")}
-    outcome = write(tmp_path, source(changed))
+    outcome = write(tmp_path, EXPORTS, changed)
 
-    assert list(outcome.refused) == [f"{EXPORT}a"]
-    complaint = "table: there is no table 'boats': use one of "
-    assert outcome.refused[f"{EXPORT}a"].startswith(complaint)
-    assert "airlines" in outcome.refused[f"{EXPORT}a"].removeprefix(complaint)
-    read = {dag_id: json.loads((tmp_path / f"config/snapshots/{dag_id}.json").read_text())["table"] for dag_id in good}
+    assert outcome.refused == {f"{EXPORT}a": "table: expected 'airlines', 'airports' or 'planes', found 'boats'"}
+    read = {
+        dag_id: json.loads((tmp_path / f"flights/config/snapshots/{dag_id}.json").read_text())["table"]
+        for dag_id in good
+    }
     assert read == {f"{EXPORT}a": "airlines", f"{EXPORT}b": "planes"}
 
 
 @pytest.mark.parametrize("entries", [{}, {f"{EXPORT}0": export()}])
 def test_a_source_that_lost_most_of_its_entries_changes_nothing(tmp_path: Path, entries: dict[str, Any]) -> None:
-    write(tmp_path, source({f"{EXPORT}{number}": export() for number in range(4)}))
+    write(tmp_path, EXPORTS, {f"{EXPORT}{number}": export() for number in range(4)})
     with pytest.raises(RefusedError, match="of the 4 DAGs there are"):
-        write(tmp_path, source(entries))
-    assert len(list((tmp_path / "config/snapshots").iterdir())) == 4
+        write(tmp_path, EXPORTS, entries)
+    assert len(list((tmp_path / "flights/config/snapshots").iterdir())) == 4
 
 
 def test_the_dag_commits_what_the_database_says(
@@ -118,7 +120,7 @@ def test_the_dag_commits_what_the_database_says(
 
     run = run_dag("platform_refresh_snapshots")
 
-    assert run.state == "failed", "what is wrong is told"
+    assert run.state == "failed", "what is wrong is reported"
     assert held(repository) == {f"{EXPORT}good"}
     files = repository.git.ls_tree("-r", "--name-only", "main")
     assert "dags/flights/flights_export_good.py" in files
@@ -143,6 +145,11 @@ def test_without_a_repository_it_only_checks(
     assert "checked, not published: the connection snapshots_git does not exist" in capfd.readouterr().out
 
 
+def named(dag_id: str, table: str = "airlines") -> dict[snapshots.Source, Entries]:
+    """A source that has one DAG."""
+    return {Exports(dag_id, "flights"): {dag_id: export(table)}}
+
+
 def test_a_push_that_somebody_outran_is_made_again(repository: git.Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other one changed the same file's folder in between: both changes are there afterwards."""
     original, outran = snapshots.write, []
@@ -150,24 +157,20 @@ def test_a_push_that_somebody_outran_is_made_again(repository: git.Repo, monkeyp
     def slow(*arguments: Any) -> Any:
         if not outran:
             outran.append(True)
-            other = source({"flights_export_other": export("planes")}, "flights_export_o")
-            publish("snapshots_git", "main", "dags", [other])
+            publish("snapshots_git", "main", "dags", named("flights_export_other", "planes"))
         return original(*arguments)
 
     monkeypatch.setattr(snapshots, "write", slow)
-    publish("snapshots_git", "main", "dags", [source({"flights_export_mine": export()}, "flights_export_m")])
+    publish("snapshots_git", "main", "dags", named("flights_export_mine"))
     assert held(repository) == {f"{EXPORT}mine", f"{EXPORT}other"}
 
 
-def test_a_broken_snapshot_is_an_import_error_of_its_own_dag(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_snapshot_is_an_import_error_of_its_own_dag(bundle: Path) -> None:
     from airflow.dag_processing.dagbag import BundleDagBag
 
-    from shared.patterns import snapshot_dags
-
-    write(bundle, source({f"{EXPORT}good": export(), f"{EXPORT}bad": export()}))
-    broken = bundle / "config/snapshots/flights_export_bad.json"
+    write(bundle, EXPORTS, {f"{EXPORT}good": export(), f"{EXPORT}bad": export()})
+    broken = bundle / "flights/config/snapshots/flights_export_bad.json"
     broken.write_text(json.dumps(export(colour="red")))
-    monkeypatch.setattr(snapshot_dags, "SNAPSHOTS", bundle / "config/snapshots")
     for file in (bundle / "flights").glob("*.py"):
         if "_export_" not in file.name:
             file.unlink()
@@ -175,25 +178,25 @@ def test_a_broken_snapshot_is_an_import_error_of_its_own_dag(bundle: Path, monke
 
     assert set(bag.dags) == {f"{EXPORT}good"}
     (error,) = bag.import_errors.values()
-    assert "flights_export_bad.json: colour: unknown key" in error
+    assert "flights_export_bad.json: colour: unknown key (known here: kind, owner, schedule, table, " in error
 
 
 def test_the_sources_give_what_the_schema_takes(rest: Any) -> None:
     configure(("airlines", "airlines", None, 1, '{"timeout_minutes": 7}'))
-    assert from_database(warehouse_hook(), EXPORT, "flights")[f"{EXPORT}airlines"]["timeout_minutes"] == 7
-    found = from_api(rest, "platform_probe_", "platform")
+    exports = EXPORTS.read()
+    assert exports[f"{EXPORT}airlines"]["timeout_minutes"] == 7
+    found = PROBES.entries(rest)
     assert {"platform_probe_health", "platform_probe_version"} <= set(found)
-    assert {dag_id: snapshots.fault(dag_id, entry, "") for dag_id, entry in found.items()} == dict.fromkeys(found)
+    assert {dag_id: PROBES.fault(dag_id, entry) for dag_id, entry in found.items()} == dict.fromkeys(found)
+    assert {dag_id: EXPORTS.fault(dag_id, entry) for dag_id, entry in exports.items()} == dict.fromkeys(exports)
 
 
-def test_as_many_dags_as_a_benchmark_wants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_dags_as_a_benchmark_wants(tmp_path: Path) -> None:
     """Each is a tenant of its own."""
     from airflow.dag_processing.dagbag import BundleDagBag
 
-    from flights.library import tenants
-
-    made = tenant_bundle(tmp_path, 3)
-    monkeypatch.setattr(tenants, "PIPELINES", made / "flights/config/pipelines")
-    bag = BundleDagBag(dag_folder=made / "flights", bundle_path=made, bundle_name="many")
-    assert set(bag.dags) == {f"flights_slice_t{n:04}" for n in range(3)}
+    bundle = tenant_bundle(tmp_path, 3)
+    bag = BundleDagBag(dag_folder=bundle / "flights", bundle_path=bundle, bundle_name="many")
+    files = {file.stem for file in bundle.glob("flights/*.py")}
+    assert set(bag.dags) == files == {f"flights_slice_t{n:04}" for n in range(3)}
     assert len({repr(dag.timetable) for dag in bag.dags.values()}) == 3

@@ -15,7 +15,7 @@ SECONDS = 180
 
 @task(executor_config=resources("small"))
 def work() -> dict[str, object]:
-    """Ask the execution API every other second, for three minutes and until it is told to end."""
+    """Ask the execution API every other second, for three minutes, and until it is asked to end."""
     begun, requests = time.monotonic(), 0
     while time.monotonic() - begun < SECONDS or Variable.get("e2e_rotation_end", default="no") != "yes":
         assert BaseHook.get_connection("e2e_rotation").password == "before the rotation"  # noqa: S105

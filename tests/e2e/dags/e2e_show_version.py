@@ -1,4 +1,4 @@
-"""An airflow dag of the e2e tests: tells which version of this file its tasks run, and what a worker pod holds."""
+"""An airflow dag of the e2e tests: shows which version of this file its tasks run, and what a worker pod contains."""
 
 import os
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What is sent to whom, seen at the other end of the wire; and that telling never changes how a task ends."""
+"""What is sent to whom, seen at the other end of the wire; and that a message never changes how a task ends."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ Received = list[tuple[str, dict[str, Any]]]
 
 @pytest.fixture
 def received(monkeypatch: pytest.MonkeyPatch) -> Iterator[Received]:
-    """What Slack and PagerDuty were sent. A local server stands in for both, as neither can be reached from a test."""
+    """What Slack and PagerDuty were sent. A local server takes their place: a test cannot reach them."""
     requests: Received = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -134,18 +134,18 @@ def test_nobody_is_paged_for_dev(received: Received, caplog: pytest.LogCaptureFi
 
 
 @pytest.mark.parametrize(("reason", "messages"), [("timed_out", 1), ("all_tasks_deadlocked", 1), ("task_failure", 0)])
-def test_a_run_tells_only_what_no_task_told(received: Received, reason: str, messages: int) -> None:
+def test_a_run_reports_only_what_no_task_reported(received: Received, reason: str, messages: int) -> None:
     """The DAG processor gives no task where none failed."""
-    told = context(reason=reason)
-    del told["ti"], told["exception"]
+    seen = context(reason=reason)
+    del seen["ti"], seen["exception"]
 
-    notify_run_failure(told)
+    notify_run_failure(seen)
 
     assert len(received) == messages
     assert all(fields(body)["*Error*"] == f"the DAG run ended with {reason}" for _, body in received)
 
 
-def test_success_is_told(received: Received) -> None:
+def test_success_is_reported(received: Received) -> None:
     notify_success(context())
 
     assert received[0][1]["text"] == "SUCCESS sales_load_orders"
@@ -178,7 +178,7 @@ def test_a_slack_that_is_down_neither_raises_nor_stops_the_page(
 
     notify_failure(context(tags=("critical",)))
 
-    assert "send_slack could not tell anybody" in caplog.text
+    assert "send_slack failed" in caplog.text
     assert "xoxb-of-the-test" not in caplog.text
     assert [path for path, _ in received] == ["/v2/enqueue"]
 
@@ -209,6 +209,6 @@ def test_airflow_calls_it_once_no_retry_is_left(
 
     assert run.state == "failed"
     ((_, body),) = received
-    told = fields(body)
-    assert (told["*Task*"], told["*Try*"], told["*Error*"]) == ("load", "2", "the shop is down")
-    assert told["*Run*"] == run.run_id
+    sent = fields(body)
+    assert (sent["*Task*"], sent["*Try*"], sent["*Error*"]) == ("load", "2", "the shop is down")
+    assert sent["*Run*"] == run.run_id

@@ -33,9 +33,9 @@ def test_a_size_has_room_for_a_worker(name: str) -> None:
     """A worker's own Python takes about 300 MiB and 2.5 CPU seconds; what a pod asks for it may also use."""
     size = sizes()[name]
 
-    assert set(size) <= {"description", "requests", "limits", "tolerations", "affinity"}
-    assert set(size["requests"]) == set(size["limits"]) == {"cpu", "memory", "ephemeral-storage"}
-    assert number(size["requests"]["memory"]) >= 320 * 2**20
-    assert number(size["limits"]["cpu"]) >= 1
-    for resource, request in size["requests"].items():
-        assert number(request) <= number(size["limits"][resource]), resource
+    assert size.model_fields_set <= {"description", "requests", "limits", "tolerations", "affinity"}
+    assert set(size.requests) == set(size.limits) == {"cpu", "memory", "ephemeral-storage"}
+    assert number(size.requests["memory"]) >= 320 * 2**20
+    assert number(size.limits["cpu"]) >= 1
+    for resource, request in size.requests.items():
+        assert number(request) <= number(size.limits[resource]), resource

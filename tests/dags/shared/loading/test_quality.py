@@ -71,14 +71,14 @@ def test_good_rows_pass_and_become_values() -> None:
         ("dep_time", "2401", "range: dep_time is 2401, more than 2400"),
         ("dep_delay", "-121", "range: dep_delay is -121, less than -120"),
         ("distance", "0", "range: distance is 0, less than 1"),
-        ("distance", "far", "type: distance is no integer: 'far'"),
-        ("distance", "1400.5", "type: distance is no integer: '1400.5'"),
+        ("distance", "far", "type: distance is not of type integer: 'far'"),
+        ("distance", "1400.5", "type: distance is not of type integer: '1400.5'"),
         ("sched_dep_time", "NA", "required: sched_dep_time has no value"),
         ("carrier", "", "required: carrier has no value"),
         ("carrier", "XX", "carrier_in_airlines: carrier 'XX' is not in airlines"),
         ("origin", "ZZZ", "origin_in_airports: origin 'ZZZ' is not in airports"),
-        ("time_hour", "2013-01-15", "type: time_hour is no timestamp: '2013-01-15'"),
-        ("time_hour", "yesterday", "type: time_hour is no timestamp: 'yesterday'"),
+        ("time_hour", "2013-01-15", "type: time_hour is not of type timestamp: '2013-01-15'"),
+        ("time_hour", "yesterday", "type: time_hour is not of type timestamp: 'yesterday'"),
         # Five in the morning in UTC is midnight in New York in winter.
         ("time_hour", "2013-01-15T04:59:59Z", "local_day: time_hour 2013-01-15T04:59:59Z is on another day"),
         ("time_hour", "2013-01-16T05:00:00Z", "local_day: time_hour 2013-01-16T05:00:00Z is on another day"),
@@ -166,7 +166,7 @@ def test_a_changed_header_refuses_the_partition_and_names_the_columns() -> None:
     assert "expected in this order" in swapped.refusals[0]
 
 
-def test_lines_without_a_day_are_told() -> None:
+def test_lines_without_a_day_are_reported() -> None:
     found = result(judge([GOOD], undated=3), "dated")
     assert (found.severity, found.passed, found.observed) == ("warning", False, 3)
 
@@ -176,7 +176,11 @@ def test_rejected_rows_are_kept_with_line_reason_and_text() -> None:
 
     text = judge([GOOD, with_field("distance", "far")]).rejected_lines()
     assert [json.loads(line) for line in text.splitlines()] == [
-        {"line": 3, "reasons": ["type: distance is no integer: 'far'"], "fields": with_field("distance", "far")}
+        {
+            "line": 3,
+            "reasons": ["type: distance is not of type integer: 'far'"],
+            "fields": with_field("distance", "far"),
+        }
     ]
 
 

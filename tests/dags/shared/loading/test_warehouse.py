@@ -62,7 +62,7 @@ def test_a_load_replaces_its_partition_and_no_other(hook: Any) -> None:
     ]
 
 
-def test_the_ledger_tells_the_last_load_of_each_partition(hook: Any) -> None:
+def test_the_ledger_has_the_last_load_of_each_partition(hook: Any) -> None:
     from shared.loading.warehouse import fingerprints, load
 
     load(hook, [airlines_load({"AA": "American"}, fingerprint="one")], "first")
@@ -199,7 +199,7 @@ def test_a_connection_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch
     from shared.loading.warehouse import warehouse_hook
 
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", '{"conn_type": "http", "host": "example.org"}')
-    with pytest.raises(TypeError, match="connection warehouse is no SQL database"):
+    with pytest.raises(TypeError, match="connection warehouse is not a SQL database"):
         warehouse_hook()
 
 

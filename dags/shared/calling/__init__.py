@@ -1,0 +1,1 @@
+"""Calls of services over HTTP: retries, circuit breaker, the last good answer."""

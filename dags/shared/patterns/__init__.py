@@ -1,1 +1,0 @@
-"""Parts that DAGs are built from: operators, sensors, branches, generated DAGs."""
