@@ -92,7 +92,8 @@ class Airflow:
 
     def result(self, dag_id: str, run_id: str, task_id: str) -> Any:
         answer = XComApi(self.client).get_xcom_entry(dag_id, task_id, run_id, "return_value", deserialize=True)
-        return getattr(answer, "actual_instance", answer).value
+        entry: Any = getattr(answer, "actual_instance", answer)
+        return entry.value
 
 
 @dataclass
