@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,7 @@ class Server:
             connection.execute(text("CREATE ROLE watcher LOGIN IN ROLE pg_read_all_data"))
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [self._programs / program, "--pgdata", self.folder / "data", *arguments]
+        command: list[str | Path] = [self._programs / program, "--pgdata", self.folder / "data", *arguments]
         subprocess.run(command, user=self._user, cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
 
     def start(self) -> None:
@@ -75,7 +75,7 @@ def make_tables(server: Server) -> None:
     import airflow.models
     from airflow.models.base import Base
 
-    airflow.models.import_all_models()
+    airflow.models.import_all_models()  # type: ignore[no-untyped-call]
     Base.metadata.create_all(server.engine())
 
 
@@ -119,7 +119,7 @@ class DatabaseExporter:
         """A page of it."""
         return httpx.get(f"{self.address}{path}", timeout=60)
 
-    def scrape(self) -> dict[tuple[str, Mapping[str, str]], float]:
+    def scrape(self) -> dict[tuple[str, str], float]:
         """Every series of a scrape to its value; labels as text."""
         answer = self.get("/metrics")
         assert answer.status_code == 200, answer.text

@@ -41,9 +41,9 @@ def sync(wanted: dict[str, dict[str, Any]]) -> tuple[list[str], list[str]]:
                 name, pool["slots"], pool["description"], pool.get("include_deferred", False), session=session
             )
         session.flush()
-        before = set(session.scalars(select(Pool.pool).where(stray)))
+        before = {name for name in session.scalars(select(Pool.pool).where(stray)) if name}
         session.execute(delete(Pool).where(stray, ~unfinished()), execution_options={"synchronize_session": False})
-        kept = set(session.scalars(select(Pool.pool).where(stray)))
+        kept = {name for name in session.scalars(select(Pool.pool).where(stray)) if name}
     return sorted(before - kept), sorted(kept)
 
 
