@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from live_environment import Airflow, wait_for
+from live_environment import Airflow, has_prometheus_operator, wait_for
 
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.monitoring import prometheus
@@ -22,7 +22,7 @@ RANGE = "15m"
 
 @pytest.fixture(scope="module")
 def live(cluster: Cluster) -> Iterator[Prometheus]:
-    if not prometheus.is_there(cluster):
+    if not has_prometheus_operator(cluster):
         pytest.skip("the cluster has no Prometheus operator")
     with prometheus.connect(cluster) as found:
         yield found

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 from airflow_client.client import DagRunApi, DagRunMutableStates, DAGRunPatchBody, PoolApi, PoolPatchBody
-from live_environment import Airflow, wait_for
+from live_environment import Airflow, has_prometheus_operator, wait_for
 
 from airflow_ops.cluster.connection import Cluster
-from airflow_ops.monitoring import prometheus
 from airflow_ops.paths import ROOT
 
 DAG, POOL = "platform_run_canary", "default_pool"
@@ -19,7 +18,7 @@ HELD = 'airflow_database_task_instance_oldest_seconds{state="scheduled"}'
 
 @pytest.fixture(scope="module", autouse=True)
 def exporter(cluster: Cluster) -> None:
-    if not prometheus.is_there(cluster):
+    if not has_prometheus_operator(cluster):
         pytest.skip("this cluster has no Prometheus operator: the exporter is where monitoring is")
 
 
