@@ -1,4 +1,4 @@
-"""A bundle with as many generated DAGs as a benchmark of parsing wants."""
+"""A bundle with any number of generated DAGs, to measure parsing."""
 
 import shutil
 from pathlib import Path
@@ -8,11 +8,11 @@ import yaml
 from airflow_ops.paths import DAGS
 
 TENANT = "flights_slice_ewr"
-"""The tenant that is copied: a configuration and a DAG file, as of `dags/shared/tenants.py`."""
+"""The tenant that is copied: a configuration and a DAG file (see `dags/shared/tenants.py`)."""
 
 
 def make_bundle(folder: Path, number: int) -> list[Path]:
-    """Lay this repository's library and `number` tenants in a folder, each with its own configuration and DAG file.
+    """Write this repository's library and `number` tenants to a folder, each with its own configuration and DAG file.
 
     Returns:
         The DAG files.
