@@ -1,1 +1,1 @@
-"""The `airflow-ops` command: everything this repository does, one verb a module."""
+"""The `airflow-ops` command: everything this repository does, one module per verb."""

@@ -30,11 +30,11 @@ VERBS = {
     "bench": "dags.bench:app",
     "rotate": "rotation.command:rotate",
 }
-"""Verb to what does it, MODULE:NAME in this package, in the order of --help: a function, or an app with verbs."""
+"""Verb to MODULE:NAME in this package, in the order of --help: a function, or a typer app with verbs of its own."""
 
 
 class Verbs(TyperGroup):
-    """Imports a verb when it is called: one does not wait for the libraries of the others."""
+    """Imports a verb only when it is called, so that it does not wait for the libraries of the others."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names of all verbs."""
@@ -66,7 +66,7 @@ def _root() -> None:
 
 
 def main() -> None:
-    """Entry point: a problem the user can mend ends without a traceback."""
+    """Entry point: a problem that the user can fix ends without a traceback."""
     try:
         app()
     except ProblemError as problem:

@@ -1,4 +1,4 @@
-"""How the command speaks: one console, one kind of error, quiet in a pipe."""
+"""Output of the command: one console, one kind of error, one table style, no progress bars in a pipe."""
 
 import sys
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ err = Console(stderr=True, soft_wrap=not sys.stderr.isatty())
 
 
 class ProblemError(Exception):
-    """Something the user can mend; the command line prints it without a traceback and exits with `exit_code`.
+    """A problem that the user can fix; it is printed without a traceback, and the command exits with `exit_code`.
 
     Attributes:
         message: What is wrong, naming the key, file or object.
@@ -25,7 +25,7 @@ class ProblemError(Exception):
     """
 
     def __init__(self, message: str, fix: str, exit_code: int = 1) -> None:
-        """Keep the two sentences apart, so that they can be told apart on the screen."""
+        """Keep message and fix separate, so that they can be printed on separate lines."""
         super().__init__(f"{message} {fix}")
         self.message = message
         self.fix = fix
@@ -33,9 +33,9 @@ class ProblemError(Exception):
 
 
 def command_group(name: str, text: str, cls: type[TyperGroup] = TyperGroup, completion: bool = False) -> typer.Typer:
-    """Make a command that has verbs: without one it shows its help, which is `text` and the verbs.
+    """Make a command that has verbs; without a verb it shows its help.
 
-    Completion of the shell is offered by the outermost command, for all below it.
+    Only the outermost command offers shell completion, which then covers all verbs.
     """
     return typer.Typer(
         name=name,
@@ -63,7 +63,7 @@ def table(*columns: str, whole: int = 1) -> Table:
 
     Args:
         *columns: Headings.
-        whole: How many of the first columns hold an id, a name or a schedule, which is not broken between words either.
+        whole: How many of the first columns hold an id, a name or a schedule, which are not wrapped even between words.
     """
     made = Table(box=None, header_style="bold", pad_edge=False)
     for number, column in enumerate(columns):
@@ -72,7 +72,7 @@ def table(*columns: str, whole: int = 1) -> Table:
 
 
 def show(filled: Table) -> None:
-    """Print a table so that no word of it is broken.
+    """Print a table without breaking a word.
 
     A pipe has no width, so the table is as wide as it needs. Where a terminal is too narrow for its longest words, each
     row becomes a block of lines instead.
@@ -88,7 +88,7 @@ def show(filled: Table) -> None:
 
 
 def _show_blocks(filled: Table) -> None:
-    """One block a row: its first cell, and below it each heading with its cell."""
+    """Print one block per row: its first cell, and below it each heading with its cell."""
     first, *others = filled.columns
     for name, *cells in zip(first.cells, *(column.cells for column in others), strict=True):
         out.print(name)
@@ -105,7 +105,7 @@ def print_problem(problem: ProblemError) -> None:
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """Live progress on a terminal; in a pipe only the lines that are printed through it."""
+    """Live progress on a terminal; in a pipe there are only the lines printed through it."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

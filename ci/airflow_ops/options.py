@@ -12,8 +12,8 @@ TrialOverlays = Annotated[
     typer.Option(
         "--overlay",
         metavar="NAME",
-        help="One more file of values/overlays/, for a trial; may be given again. "
-        "Those that belong to ENV are in k8s/environments.yaml.",
+        help="One more file of values/overlays/, for a trial; repeatable. "
+        "The overlays of ENV itself are in k8s/environments.yaml.",
         show_default=False,
     ),
 ]

@@ -1,4 +1,4 @@
-"""Where things stand in the checkout."""
+"""Paths in the checkout."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ VALUES = ROOT / "values"
 CHARTS = ROOT / "charts"
 DAGS = ROOT / "dags"
 PLUGINS = ROOT / "plugins"
-"""What Airflow loads beside the bundle: the triggers."""
+"""Airflow's plugins: the triggers and callbacks, which are not part of the DAG bundle."""
 STATE = Path(os.environ.get("AIRFLOW_OPS_STATE", ROOT / ".local"))
 """All that the local Airflow keeps; git-ignored, safe to delete while it is down. Tests take another folder."""
 

@@ -1,4 +1,4 @@
-"""The programs that the command drives, found on PATH and run with their output kept."""
+"""The external programs that the command runs: found on PATH, their output captured."""
 
 import re
 import shutil
@@ -60,7 +60,7 @@ def _check_helm(path: str) -> None:
 def run(
     name: str, arguments: Sequence[str | Path], *, stdin: str | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program and keep what it prints; a failure is for the caller to judge.
+    """Run a program and capture its output; the caller decides what a failure means.
 
     Args:
         name: The program, a key of `INSTALL`.
@@ -79,12 +79,12 @@ def run(
     except subprocess.TimeoutExpired as expired:
         raise fail(
             f"{name} {arguments[0]} did not end within {TIMEOUT_SECONDS} s.",
-            "Look at what it waits for: run it by hand with --debug.",
+            "Run it by hand to see what it waits for.",
             exit_code=2,
         ) from expired
 
 
 def error_text(answer: subprocess.CompletedProcess[str]) -> str:
-    """What a program said went wrong, without Helm's remarks on links in a chart's folder."""
+    """A program's error output, without Helm's remarks about symbolic links in a chart's folder."""
     lines = [line for line in answer.stderr.splitlines() if not line.startswith("walk.go:")]
-    return "\n".join(lines).strip() or f"exit code {answer.returncode} without a word"
+    return "\n".join(lines).strip() or f"exit code {answer.returncode} without output"

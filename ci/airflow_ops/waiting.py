@@ -8,16 +8,16 @@ from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay
 T = TypeVar("T")
 
 
-def wait_until(look: Callable[[], T], seconds: float, pause: float = 1.0) -> T:
-    """Ask again and again until the answer is true, or time is up.
+def wait_until(condition: Callable[[], T], seconds: float, pause: float = 1.0) -> T:
+    """Call a function until its result is true, or time is up.
 
     Args:
-        look: Asks; an error that it raises ends the wait.
-        seconds: How long to wait at most; it is asked once at least.
-        pause: Seconds between two questions.
+        condition: The function; an error that it raises ends the wait.
+        seconds: How long to wait at most; the function is called at least once.
+        pause: Seconds between two calls.
 
     Returns:
-        The last answer: a false one means that time is up.
+        The last result: a false one means that time is up.
     """
 
     def last_answer(state: RetryCallState) -> T:
@@ -32,4 +32,4 @@ def wait_until(look: Callable[[], T], seconds: float, pause: float = 1.0) -> T:
         wait=wait_fixed(pause),
         retry_error_callback=last_answer,
     )
-    return poll(look)
+    return poll(condition)

@@ -67,8 +67,8 @@ def test_the_dag_runs_and_its_test_passes(
         ("statistics_export_carriers", "flights", None, "'statistics' is a module of Python's standard library"),
         ("sales_export_carriers", "sales", None, "there is no domain 'sales'"),
         ("flights_export_carriers", "airflow", None, "--owner 'airflow' is no team"),
-        ("flights_export_carriers", 'x"), 1', None, "is no team"),
-        ("flights_export_carriers", "flights", "daily", "no cron expression"),
+        ("flights_export_carriers", 'x"), 1', None, "is not a team"),
+        ("flights_export_carriers", "flights", "daily", "not a cron expression"),
     ],
 )
 def test_a_wrong_call_writes_nothing(
@@ -84,7 +84,7 @@ def test_what_is_there_is_not_replaced(checkout: Path) -> None:
     test = checkout / f"tests/dags/flights/test_{DAG_ID}.py"
     test.parent.mkdir(parents=True)
     test.write_text("mine")
-    with pytest.raises(ProblemError, match="is there already"):
+    with pytest.raises(ProblemError, match="exists already"):
         scaffold.scaffold(DAG_ID, "flights", None)
     assert test.read_text() == "mine"
     assert written(checkout) == [f"tests/dags/flights/test_{DAG_ID}.py"]

@@ -12,9 +12,8 @@ from airflow_ops.cluster.airflow_api import login
 from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.deployment.dag_push import push_arguments
 from airflow_ops.environments.environment import Environment
-from airflow_ops.monitoring import prometheus
 from airflow_ops.paths import ROOT
-from support.live_environment import Airflow, DagRepository, WorkerPods, ops, target
+from support.live_environment import Airflow, DagRepository, WorkerPods, has_prometheus_operator, ops, target
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,7 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def connected() -> Cluster:
     """Dev as all tests deploy it: with monitoring where the cluster has the operator for it."""
-    monitoring = ["monitoring"] if prometheus.is_there(connect(Environment.load("dev"))) else []
+    monitoring = ["monitoring"] if has_prometheus_operator(connect(Environment.load("dev"))) else []
     return connect(Environment.load("dev", [*monitoring, "e2e"]))
 
 

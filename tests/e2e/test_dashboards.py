@@ -12,7 +12,7 @@ from airflow_ops.cluster.connection import Cluster
 from airflow_ops.monitoring import prometheus
 from airflow_ops.monitoring.dashboards.command import filled, load, panels
 from airflow_ops.monitoring.prometheus import Prometheus
-from support.live_environment import Airflow, wait_for
+from support.live_environment import Airflow, has_prometheus_operator, wait_for
 
 QUIET = yaml.safe_load((Path(__file__).parent / "quiet_panels.yaml").read_text())
 PANELS = {(name, panel["title"]): panel for name, content in load().items() for panel in panels(content)}
@@ -22,7 +22,7 @@ RANGE = "15m"
 
 @pytest.fixture(scope="module")
 def live(cluster: Cluster) -> Iterator[Prometheus]:
-    if not prometheus.is_there(cluster):
+    if not has_prometheus_operator(cluster):
         pytest.skip("the cluster has no Prometheus operator")
     with prometheus.connect(cluster) as found:
         yield found

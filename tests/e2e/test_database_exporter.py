@@ -8,9 +8,8 @@ import pytest
 from airflow_client.client import DagRunApi, DagRunMutableStates, DAGRunPatchBody, PoolApi, PoolPatchBody
 
 from airflow_ops.cluster.connection import Cluster
-from airflow_ops.monitoring import prometheus
 from airflow_ops.paths import ROOT
-from support.live_environment import Airflow, wait_for
+from support.live_environment import Airflow, has_prometheus_operator, wait_for
 
 DAG, POOL = "platform_run_canary", "default_pool"
 HEARTBEATS = "airflow_database_job_heartbeat_age_seconds{"
@@ -19,7 +18,7 @@ HELD = 'airflow_database_task_instance_oldest_seconds{state="scheduled"}'
 
 @pytest.fixture(scope="module", autouse=True)
 def exporter(cluster: Cluster) -> None:
-    if not prometheus.is_there(cluster):
+    if not has_prometheus_operator(cluster):
         pytest.skip("this cluster has no Prometheus operator: the exporter is where monitoring is")
 
 

@@ -11,9 +11,9 @@ from airflow_client.client.exceptions import ApiException
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.monitoring import prometheus
 from airflow_ops.monitoring.alerts import RULES
-from airflow_ops.monitoring.live_rules import LiveRule, look, rules_of
+from airflow_ops.monitoring.live_rules import LiveRule, check_rules, rules_of
 from airflow_ops.monitoring.prometheus import Prometheus
-from support.live_environment import Airflow, DagRepository, wait_for
+from support.live_environment import Airflow, DagRepository, has_prometheus_operator, wait_for
 
 DAGS = Path(__file__).parent / "dags"
 BROKEN = '"""An airflow dag of the e2e tests that cannot be imported."""\n\nimport a_module_that_nobody_has\n'
@@ -32,7 +32,7 @@ NOT_PRODUCED = {
 
 @pytest.fixture(scope="module")
 def live(cluster: Cluster) -> Iterator[Prometheus]:
-    if not prometheus.is_there(cluster) or not prometheus.Operator(cluster).prometheuses():
+    if not has_prometheus_operator(cluster) or not prometheus.Operator(cluster).prometheuses():
         pytest.skip("this cluster has no Prometheus operator with a Prometheus: nothing is seen of metrics and alerts")
     with prometheus.connect(cluster) as found:
         yield found
@@ -40,7 +40,7 @@ def live(cluster: Cluster) -> Iterator[Prometheus]:
 
 def rules_now(live: Prometheus, cluster: Cluster) -> list[LiveRule]:
     written = [path.read_text() for path in sorted(RULES.glob("*.yaml"))]
-    return look(live, cluster.namespace, rules_of(cluster.namespace, written))
+    return check_rules(live, cluster.namespace, rules_of(cluster.namespace, written))
 
 
 @contextlib.contextmanager
@@ -160,5 +160,5 @@ def test_every_metric_of_kube_state_metrics_is_in_the_scrape(live: Prometheus, c
         pytest.skip(
             "this cluster's Prometheus scrapes no kube-state-metrics: rules on pods, quota and Jobs are not seen"
         )
-    blind = {one for rule in rules_now(live, cluster) for one in rule.blind}
+    blind = {one for rule in rules_now(live, cluster) for one in rule.missing}
     assert not [one for one in blind if one.selector.startswith("kube_")]

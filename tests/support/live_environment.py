@@ -24,8 +24,10 @@ from kubernetes.client.exceptions import ApiException
 
 from airflow_ops.cluster import airflow_api
 from airflow_ops.cluster.connection import Cluster
+from airflow_ops.console import ProblemError
 from airflow_ops.deployment.dag_push import push_arguments
 from airflow_ops.environments.values import merge
+from airflow_ops.monitoring.prometheus import Operator
 from airflow_ops.paths import ROOT
 from airflow_ops.waiting import wait_until
 
@@ -49,6 +51,15 @@ def with_values(cluster: Cluster, change: Mapping[str, Any]) -> Cluster:
     environment = replace(cluster.environment)
     vars(environment)["values"] = merge(cluster.environment.values, change)
     return replace(cluster, environment=environment)
+
+
+def has_prometheus_operator(cluster: Cluster) -> bool:
+    """Whether the cluster has a Prometheus operator."""
+    try:
+        Operator(cluster).prometheuses()
+    except ProblemError:
+        return False
+    return True
 
 
 def wait_for(what: str, look: Callable[[], T], seconds: float = 300) -> T:

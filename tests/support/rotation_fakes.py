@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_ops.rotation.context import Content
-from airflow_ops.rotation.sequence import Note
+from airflow_ops.rotation.sequence import RotationState
 
 COMPONENTS = ("api-server", "scheduler", "triggerer")
 
@@ -55,7 +55,7 @@ class FakeContext:
         self._act(f"run {cron_job}")
         return ["done"]
 
-    def ask(self, purpose: str, program: str) -> list[str]:
+    def run_in_readers(self, purpose: str, program: str) -> list[str]:
         return self.answers
 
     def _act(self, what: str) -> None:
@@ -67,18 +67,18 @@ class FakeContext:
 
 
 @dataclass
-class FakeNotebook:
+class FakeStore:
     """Keeps the state of a rotation in memory, where the real one keeps it in a ConfigMap."""
 
-    note: Note = field(default_factory=Note)
-    written: list[Note] = field(default_factory=list)
+    state: RotationState = field(default_factory=RotationState)
+    written: list[RotationState] = field(default_factory=list)
 
-    def read(self) -> Note:
-        return self.note
+    def read(self) -> RotationState:
+        return self.state
 
-    def write(self, note: Note) -> None:
-        self.note = note
-        self.written.append(note)
+    def write(self, state: RotationState) -> None:
+        self.state = state
+        self.written.append(state)
 
 
 def interruptions(run: Callable[[int | None], FakeContext]) -> Iterator[FakeContext]:

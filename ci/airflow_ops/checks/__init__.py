@@ -1,1 +1,1 @@
-"""What can be known about an environment without a cluster."""
+"""The checks of an environment that need no cluster."""

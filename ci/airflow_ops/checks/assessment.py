@@ -24,14 +24,14 @@ KUBERNETES_EXECUTOR = "KubernetesExecutor"
 
 @dataclass(frozen=True)
 class Size:
-    """One worker size as its pod template has it.
+    """One worker size, from its pod template.
 
     Attributes:
         name: Its name in dags/config/sizes.yaml.
         spec: The spec of the rendered pod template.
-        load: What one worker counts for.
+        load: Requests and limits of one worker.
         tasks: How many tasks of the DAGs use it.
-        nodes: Names of the node shapes that can take it; None where no shapes are known.
+        nodes: Names of the node shapes that one worker fits on; None where no shapes are known.
         fits: How many such workers the quota leaves room for beside the components; None without a quota.
     """
 
@@ -48,16 +48,16 @@ class Report:
     """What `capacity` found.
 
     Attributes:
-        environment: Its name.
+        environment: Name of the environment.
         parallelism: Task instances at once, per scheduler.
         schedulers: Replicas of the scheduler.
-        components: Release to the load of all its pods that stay or may run at any time.
+        components: Release to the load of all its pods but the workers.
         quota: Hard limits of the namespace; empty without a quota.
         sizes: The worker sizes.
         default_size: The size of a task that names none.
-        pools: Pool to slots; -1 is without limit.
+        pools: Pool to slots; -1 means no limit.
         errors: What can never be scheduled, one line each.
-        warnings: What cannot run all at once.
+        warnings: What cannot all run at the same time.
     """
 
     environment: str
@@ -73,17 +73,17 @@ class Report:
 
     @property
     def concurrency(self) -> int:
-        """Workers at once at most: parallelism counts per scheduler."""
+        """The most workers that can run at the same time: parallelism counts per scheduler."""
         return self.parallelism * self.schedulers
 
     @property
     def fixed(self) -> Load:
-        """The load of everything but workers."""
+        """The load of everything except workers."""
         return scheduling.add(self.components.values())
 
 
 class Demand:
-    """What the manifests and values of an environment ask for, and what they are given."""
+    """The resources that an environment asks for, and its quota, limits and nodes."""
 
     def __init__(self, manifests: list[Manifest], values: Values) -> None:
         """Read manifests and values.
@@ -102,12 +102,12 @@ class Demand:
 
     @property
     def executors(self) -> str:
-        """The configured executors, the default one first, as [core] executor has them."""
+        """The value of [core] executor: the executors separated by commas, the default one first."""
         return self.config.get("core", "executor")
 
     @property
     def default_size(self) -> str:
-        """The size of a task that names none: by [kubernetes_executor] pod_template_file."""
+        """The size of a task that names none, from [kubernetes_executor] pod_template_file."""
         return Path(self.config.get("kubernetes_executor", "pod_template_file", fallback="")).stem
 
     def executor(self, task: Task) -> str:
@@ -124,7 +124,7 @@ class Demand:
         }
 
     def components(self) -> list[tuple[Pod, int]]:
-        """Every pod but the workers, and how many of it there may be: an autoscaler's most, a Job's parallelism."""
+        """Every pod except workers with its highest count: an autoscaler's maximum, a Job's parallelism."""
         scaled = {
             (m.object["spec"]["scaleTargetRef"]["kind"], m.object["spec"]["scaleTargetRef"]["name"]): m
             for m in self.manifests
@@ -158,7 +158,7 @@ def _replicas(manifest: Manifest, scaler: Manifest | None) -> int:
 
 
 def assess(name: str, demand: Demand, tasks: list[Task]) -> Report:
-    """Do the arithmetic of one environment.
+    """Compare what one environment asks for with its quota, limits and nodes.
 
     Args:
         name: Name of the environment.
@@ -184,25 +184,25 @@ def assess(name: str, demand: Demand, tasks: list[Task]) -> Report:
         pools=demand.pools,
     )
     for pod, _ in components:
-        report.errors += [f"{pod.identity}: {reason}" for reason in _never(demand, pod.spec)]
+        report.errors += [f"{pod.identity}: {reason}" for reason in _unschedulable(demand, pod.spec)]
     workers = [task for task in tasks if KUBERNETES_EXECUTOR in demand.executor(task)]
     _assess_sizes(report, demand, workers)
     _assess_overrides(report, demand, workers)
     _assess_pools(report, tasks)
     _assess_quota(report)
     if not demand.shapes:
-        report.warnings.append("platform.nodeShapes is empty: whether a node can take a size is not checked")
+        report.warnings.append("platform.nodeShapes is empty: whether a size fits on a node is not checked")
     return report
 
 
-def _never(demand: Demand, spec: Object) -> list[str]:
-    """Why a pod can never run: refused by LimitRange or quota as it is, or too large for every node it may go to."""
+def _unschedulable(demand: Demand, spec: Object) -> list[str]:
+    """Why a pod can never run: a LimitRange or a quota refuses it, or no node that it may use is large enough."""
     reasons = scheduling.refused_by_limit_range(spec, demand.limits)
     reasons += scheduling.unset_for_quota(spec, demand.limits, demand.quota)
     load = scheduling.pod_load(spec, demand.limits)
     refusals = {shape.name: shape.refuses(spec, load) for shape in demand.shapes}
     if refusals and all(refusals.values()):
-        reasons.append("no node can take it: " + "; ".join(f"{name} {why}" for name, why in refusals.items()))
+        reasons.append("it fits on no node: " + "; ".join(f"{name} {why}" for name, why in refusals.items()))
     return reasons
 
 
@@ -222,11 +222,11 @@ def _assess_sizes(report: Report, demand: Demand, workers: list[Task]) -> None:
         nodes = [shape.name for shape in demand.shapes if not shape.refuses(pod.spec, load)]
         fits = _fit(report.quota, report.fixed, load)
         report.sizes.append(Size(name, pod.spec, load, used[name], nodes if demand.shapes else None, fits))
-        report.errors += [f"size {name}: {reason}" for reason in _never(demand, pod.spec)]
+        report.errors += [f"size {name}: {reason}" for reason in _unschedulable(demand, pod.spec)]
 
 
 def _assess_overrides(report: Report, demand: Demand, workers: list[Task]) -> None:
-    """A task with a pod_override is a size of its own: its `resources` replace the template's as a whole."""
+    """Check each task with a pod_override as a size of its own: its `resources` replace all those of the template."""
     specs = {size.name: size.spec for size in report.sizes}
     for task in workers:
         spec = specs.get(task.size or report.default_size)
@@ -235,7 +235,7 @@ def _assess_overrides(report: Report, demand: Demand, workers: list[Task]) -> No
         base, *others = spec["containers"]
         own = base | {"resources": {"requests": task.requests, "limits": task.limits}}
         spec = spec | {"containers": [own, *others]}
-        reasons = _never(demand, spec)
+        reasons = _unschedulable(demand, spec)
         if _fit(report.quota, report.fixed, scheduling.pod_load(spec, demand.limits)) == 0:
             reasons.append("the quota leaves no room for it beside the components")
         report.errors += [f"task {task.identity} (pod_override): {reason}" for reason in reasons]
@@ -256,13 +256,13 @@ def _assess_pools(report: Report, tasks: Iterable[Task]) -> None:
 
 
 def _fit(quota: Load, fixed: Load, load: Load) -> int | None:
-    """How many times a load fits into what a quota leaves; None without a quota."""
-    rooms = [
+    """How many times a load fits into the rest of a quota; None without a quota."""
+    counts = [
         int((most - fixed.get(key, Decimal(0))) // load[key])
         for key, most in quota.items()
         if load.get(key, Decimal(0)) > 0
     ]
-    return max(0, min(rooms)) if rooms else None
+    return max(0, min(counts)) if counts else None
 
 
 def _assess_quota(report: Report) -> None:
@@ -276,18 +276,18 @@ def _assess_quota(report: Report) -> None:
         ]
         if size.name == report.default_size and size.fits is not None and 0 < size.fits < report.concurrency:
             report.warnings.append(
-                f"parallelism lets {report.concurrency} workers run, the quota {size.fits} of size {size.name}: "
-                "further pods are refused (403) and their tasks tried again or failed"
+                f"parallelism allows {report.concurrency} workers, the quota only {size.fits} of size {size.name}: "
+                "further pods are refused (403), and their tasks are retried or fail"
             )
     _assess_upgrade(report)
 
 
 def _assess_upgrade(report: Report) -> None:
-    """During an upgrade both colours run: a warning, since it is over after minutes and needs no worker to end."""
+    """Warn where both colours exceed the quota. No error, because an upgrade takes minutes and needs no worker."""
     colour = next((load for release, load in report.components.items() if release != "airflow-platform"), {})
     both = scheduling.add([report.fixed, colour])
     report.warnings += [
-        f"an upgrade runs both colours, {show(key, both[key])} {key} in all; the quota is {show(key, most)}"
+        f"an upgrade runs both colours and needs {show(key, both[key])} {key}; the quota is {show(key, most)}"
         for key, most in report.quota.items()
         if both.get(key, Decimal(0)) > most
     ]

@@ -1,4 +1,4 @@
-"""`airflow-ops capacity`: whether what an environment may start at once can be scheduled at all."""
+"""`airflow-ops capacity`: whether everything that an environment may run can be scheduled."""
 
 import json
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ def _plain(load: Mapping[str, Decimal]) -> dict[str, str]:
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """The report for a script; amounts are texts as Kubernetes writes them."""
+    """The report as JSON; amounts are strings as Kubernetes writes them."""
     return {
         "environment": report.environment,
         "parallelism": report.parallelism,
@@ -88,7 +88,8 @@ def capacity(
 ) -> None:
     """Add up components, parallelism, sizes and pools against quota, LimitRange and nodes.
 
-    Exit 1 if something can never be scheduled. The DAGs are loaded with Airflow, so sizes are those they really use.
+    Exit 1 if something can never be scheduled. The DAGs are loaded with Airflow,
+    so each task counts with the size that it really uses.
 
     Example: airflow-ops capacity prod --json
     """

@@ -12,17 +12,17 @@ from airflow_ops.console import fail
 
 
 def prepare_schemas(version: str, folder: Path) -> set[str]:
-    """Lay out the schemas of one Kubernetes version as kubeconform reads them.
+    """Write the schemas of one Kubernetes version in the layout that kubeconform reads.
 
     The package kubernetes-validate gives its schemas an $id on kubernetes.io, against which kubeconform would resolve
     their references over the network.
 
     Args:
         version: A version in `KUBERNETES_VERSIONS`.
-        folder: Where to write; made here.
+        folder: Where to write; it is created.
 
     Returns:
-        The API groups of Kubernetes itself in that version.
+        The API groups that are part of Kubernetes in that version.
     """
     folder.mkdir(parents=True)
     groups: set[str] = set()
@@ -43,7 +43,7 @@ def prepare_schemas(version: str, folder: Path) -> set[str]:
 
 
 def check_kubernetes(version: str, texts: dict[str, dict[str, str]], crds: Path | None) -> dict[str, Outcome]:
-    """Every object fits the API of a Kubernetes version, by kubeconform -strict.
+    """Check with kubeconform -strict that every object fits the API of a Kubernetes version.
 
     Args:
         version: A version in `KUBERNETES_VERSIONS`.
@@ -51,7 +51,7 @@ def check_kubernetes(version: str, texts: dict[str, dict[str, str]], crds: Path 
         crds: Folder of schemas of custom resources; None if there is none.
 
     Returns:
-        The outcome of each environment. One run for all, because compiling the schemas is most of the work.
+        The outcome of each environment. One run checks all, because compiling the schemas is most of the work.
     """
     outcomes = {environment: Outcome() for environment in texts}
     with tempfile.TemporaryDirectory(prefix="airflow-ops-") as folder:
@@ -82,7 +82,7 @@ def _kubeconform_results(text: str, error: str) -> list[dict[str, str]]:
         return list(json.loads(text)["resources"] or [])
     except (json.JSONDecodeError, KeyError) as broken:
         raise fail(
-            f"kubeconform did not answer: {error}", "Run it by hand; version 0.6 or newer is needed."
+            f"kubeconform did not answer: {error}", "Check that `kubeconform -v` prints 0.6 or newer."
         ) from broken
 
 
@@ -93,6 +93,6 @@ def _judge(result: dict[str, str], release: str, groups: set[str], outcome: Outc
         if skipped not in outcome.skipped:
             outcome.skipped.append(skipped)
         return
-    # kubeconform quotes the path of the schema, which says nothing to a reader.
+    # kubeconform quotes the path of a temporary schema file, which does not help the reader.
     message = re.sub(r"^problem validating schema.*?validation failed with '[^']*' - ", "", result["msg"])
     outcome.breaches.append(f"{release}/{result['kind']}/{result['name']}: {message}")

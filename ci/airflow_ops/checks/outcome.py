@@ -1,11 +1,11 @@
-"""What a check found."""
+"""The result of a check."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Outcome:
-    """What one check found in one environment.
+    """The result of one check in one environment.
 
     Attributes:
         breaches: What is wrong, one line each.

@@ -1,4 +1,4 @@
-"""What every manifest must hold to: one function a rule; a breach names release, kind, object and container."""
+"""The policies for manifests: one function per rule; a breach names release, kind, object and container."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from airflow_ops.manifests.objects import Manifest, Object, Pod, pods
 
 PROBELESS = re.compile(r".*-log-groomer")
-"""A log groomer is a shell loop that sleeps: the official chart has no probe for it, and its exit tells as much."""
+"""A log groomer is a shell loop that sleeps: the official chart has no probe for it, and a crash ends the container."""
 
 CREDENTIALS_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@\"']*:(?!\$)[^/\s:@\"']+@")
 SECRET_WORDS = {"PASSWORD", "PASSWD", "PASSPHRASE", "TOKEN", "SECRET", "CREDENTIALS"}
@@ -27,7 +27,7 @@ class Breach:
 
     Attributes:
         where: release/kind/name, with the ConfigMap's key and the container where there is one.
-        message: What is wrong and what would be right.
+        message: What is wrong and how to correct it.
     """
 
     where: str
@@ -40,12 +40,12 @@ class Breach:
 
 @dataclass(frozen=True)
 class Container:
-    """One container with all that bears on it.
+    """One container with the parts of its pod that apply to it.
 
     Attributes:
         pod: The pod it belongs to.
         spec: The container as rendered.
-        runs_on: True if it is meant to run until it is stopped.
+        runs_on: Whether it is meant to run until it is stopped.
     """
 
     pod: Pod
@@ -54,11 +54,11 @@ class Container:
 
     @property
     def where(self) -> str:
-        """The container in an error."""
+        """The container's name in an error."""
         return f"{self.pod.identity}/{self.spec.get('name', '?')}"
 
     def security(self, key: str) -> object:
-        """A security setting as it takes effect: the container's own before the pod's."""
+        """The security setting that takes effect: the container's own, else the pod's."""
         own = self.spec.get("securityContext") or {}
         return own[key] if key in own else (self.pod.spec.get("securityContext") or {}).get(key)
 
@@ -100,7 +100,7 @@ def is_restricted(container: Container) -> Iterator[str]:
 
 
 def image_is_pinned(container: Container) -> Iterator[str]:
-    """A tag that moves makes two pods of one release differ."""
+    """With a tag that moves, two pods of one release can run different images."""
     image = str(container.spec.get("image", ""))
     if "@sha256:" in image:
         return
@@ -112,15 +112,15 @@ def image_is_pinned(container: Container) -> Iterator[str]:
 
 
 def is_probed(container: Container) -> Iterator[str]:
-    """A process that hangs is only noticed by a probe."""
+    """Only a probe notices a process that hangs."""
     if not container.runs_on or PROBELESS.fullmatch(str(container.spec.get("name", ""))):
         return
     if not container.spec.keys() & {"livenessProbe", "readinessProbe"}:
         yield "runs until it is stopped, and has neither livenessProbe nor readinessProbe"
 
 
-def environment_is_public(container: Container) -> Iterator[str]:
-    """Whoever may read a pod reads a literal in its environment."""
+def environment_has_no_secrets(container: Container) -> Iterator[str]:
+    """Everybody who may read a pod can read the literals in its environment."""
     for variable in container.spec.get("env") or []:
         name, value = str(variable.get("name", "")), str(variable.get("value") or "")
         if value and (_names_a_secret(name) or CREDENTIALS_IN_URL.search(value)):
@@ -134,14 +134,14 @@ def _names_a_secret(name: str) -> bool:
     return bool(SECRET_WORDS & set(words)) or name.upper().endswith(SECRET_ENDINGS)
 
 
-def arguments_are_public(container: Container) -> Iterator[str]:
-    """The same for command and arguments, which `ps` shows too."""
+def arguments_have_no_secrets(container: Container) -> Iterator[str]:
+    """Everybody who may read a pod can read its command and arguments, which `ps` shows too."""
     for part in ("command", "args"):
         if any(CREDENTIALS_IN_URL.search(str(word)) for word in container.spec.get(part) or []):
             yield f"{part} holds a URL with a password: take it from an environment variable of a Secret"
 
 
-def host_is_out_of_reach(pod: Pod) -> Iterator[str]:
+def uses_no_host_resources(pod: Pod) -> Iterator[str]:
     """The pod's part of Pod Security `restricted`."""
     for key in ("hostNetwork", "hostPID", "hostIPC"):
         if pod.spec.get(key):
@@ -151,8 +151,8 @@ def host_is_out_of_reach(pod: Pod) -> Iterator[str]:
             yield f"volume {volume.get('name')} is a hostPath ({volume['hostPath'].get('path')})"
 
 
-def token_is_decided(pod: Pod, accounts: dict[str, Object]) -> Iterator[str]:
-    """Kubernetes mounts an account's token unless told otherwise; a worker pod runs user code and must not have it.
+def token_mount_is_set(pod: Pod, accounts: dict[str, Object]) -> Iterator[str]:
+    """Kubernetes mounts an account's token by default; a worker pod runs user code and must not have it.
 
     Args:
         pod: The pod.
@@ -168,7 +168,7 @@ def token_is_decided(pod: Pod, accounts: dict[str, Object]) -> Iterator[str]:
 
 
 def holds_no_secret(manifest: Manifest) -> Iterator[str]:
-    """Secrets are made outside of Helm and named in values: what Helm renders, it also stores and prints."""
+    """Secrets are made outside of Helm and named in values, because Helm stores and prints everything it renders."""
     if manifest.kind == "Secret" and any(manifest.object.get(key) for key in ("data", "stringData")):
         yield "is a Secret with data: make it outside of Helm and name it in values"
     if manifest.kind == "ConfigMap":
@@ -181,7 +181,7 @@ def holds_no_secret(manifest: Manifest) -> Iterator[str]:
 
 
 def _texts(node: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every text of an object with its path."""
+    """Every string in an object, with its path."""
     if isinstance(node, str):
         yield path, node
     elif isinstance(node, dict):
@@ -197,8 +197,8 @@ CONTAINER_RULES: tuple[Callable[[Container], Iterable[str]], ...] = (
     is_restricted,
     image_is_pinned,
     is_probed,
-    environment_is_public,
-    arguments_are_public,
+    environment_has_no_secrets,
+    arguments_have_no_secrets,
 )
 
 
@@ -209,14 +209,14 @@ def check(manifests: list[Manifest]) -> list[Breach]:
         manifests: The objects of both releases, since pods of one may use ServiceAccounts of the other.
 
     Raises:
-        ProblemError: A ConfigMap's key that names a YAML file holds something else.
+        ProblemError: A ConfigMap has a key that names a YAML file and whose content is not YAML.
     """
     accounts = {m.name: m.object for m in manifests if m.kind == "ServiceAccount"}
     breaches: list[Breach] = []
     for manifest in manifests:
         breaches += [Breach(manifest.identity, message) for message in holds_no_secret(manifest)]
         for pod in pods(manifest):
-            messages = [*host_is_out_of_reach(pod), *token_is_decided(pod, accounts)]
+            messages = [*uses_no_host_resources(pod), *token_mount_is_set(pod, accounts)]
             breaches += [Breach(pod.identity, message) for message in messages]
             breaches += [
                 Breach(container.where, message)
@@ -228,7 +228,7 @@ def check(manifests: list[Manifest]) -> list[Breach]:
 
 
 def mounted_files(pod: Pod, config_maps: dict[str, Object]) -> set[str]:
-    """The paths at which a pod's containers see keys of ConfigMaps.
+    """The paths at which keys of ConfigMaps are mounted in a pod's containers.
 
     Args:
         pod: The pod.
@@ -252,11 +252,11 @@ def mounted_files(pod: Pod, config_maps: dict[str, Object]) -> set[str]:
 
 
 def missing_pod_templates(manifests: list[Manifest], named: dict[str, str]) -> list[Breach]:
-    """Pod templates that are named and that the scheduler cannot see: Airflow would start a bare pod, with a warning.
+    """Pod templates that are named but not mounted in the scheduler: Airflow would log a warning and start a bare pod.
 
     Args:
         manifests: The objects of an environment.
-        named: Path of a template to who names it.
+        named: Path of a template to what names it.
     """
     config_maps = {m.name: m.object for m in manifests if m.kind == "ConfigMap"}
     schedulers = [

@@ -19,7 +19,7 @@ from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import KUBERNETES_VERSIONS, Manifest, Release, airflow_config, releases, template
 from airflow_ops.paths import DAGS
 
-# Of generated YAML only what changes its meaning counts: a key that stands twice, a number read as octal.
+# In generated YAML only what changes its meaning matters: a duplicate key, a number that is read as octal.
 OUTPUT_STYLE = YamlLintConfig("rules: {key-duplicates: enable, octal-values: {forbid-implicit-octal: true}}")
 
 
@@ -58,9 +58,9 @@ text: {{{{ include "airflow-ops.notes.{chart}" . | toJson }}}}
 
 
 def notes(release: Release) -> str:
-    """What Helm prints after an install, of a chart and its dependencies.
+    """The notes that Helm prints after the install of a chart and its dependencies.
 
-    Helm shows notes only against a cluster, so a copy of the chart renders them as an object.
+    Helm renders notes only with a cluster, so a copy of the chart renders them as an object.
     """
     with tempfile.TemporaryDirectory(prefix="airflow-ops-") as folder:
         copy = Path(folder) / "chart"
@@ -78,7 +78,7 @@ def notes(release: Release) -> str:
 
 
 def check_notes(environment: Environment) -> Outcome:
-    """The notes of both charts carry no warning, of a deprecated key or otherwise."""
+    """The notes of both charts contain no warning, such as one about a deprecated key."""
     outcome = Outcome()
     for release in releases(environment):
         lines = [line.strip(" #") for line in notes(release).splitlines() if line.strip(" #")]
@@ -91,7 +91,7 @@ def check_notes(environment: Environment) -> Outcome:
 
 
 def check_output_style(texts: dict[str, str]) -> Outcome:
-    """The YAML that both charts render: nothing in it is read otherwise than it looks."""
+    """The YAML that both charts render has no duplicate keys and no numbers that are read as octal."""
     return Outcome(
         [
             f"{release}: line {problem.line} of its rendering: {problem.message}"

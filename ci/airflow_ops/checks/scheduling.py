@@ -1,4 +1,4 @@
-"""The arithmetic of the Kubernetes scheduler and of admission: what a pod needs, and who would refuse it.
+"""The arithmetic of the Kubernetes scheduler and of admission: what a pod needs, and what would refuse it.
 
 Rules: Kubernetes documentation, "Resource Quotas", "Limit Ranges", "Assigning Pods to Nodes", "Taints and Tolerations",
 and "Sidecar Containers" for init containers. Units: CPU in cores, memory and storage in bytes.
@@ -17,7 +17,7 @@ from airflow_ops.manifests.objects import Object
 COMPUTE = ("cpu", "memory", "ephemeral-storage")
 
 Load = dict[str, Decimal]
-"""requests.cpu, limits.memory and so on, as a ResourceQuota names them, and pods; a key that is missing is not set."""
+"""Amounts by the keys of a ResourceQuota (requests.cpu, limits.memory, pods); a key that is missing is not set."""
 
 
 def quantity(text: str | float, key: str) -> Decimal:
@@ -25,15 +25,15 @@ def quantity(text: str | float, key: str) -> Decimal:
 
     Args:
         text: For example 250m or 1Gi.
-        key: Where it stands, for the error.
+        key: The key that it belongs to, for the error.
 
     Raises:
-        ProblemError: It is no quantity.
+        ProblemError: It is not a quantity.
     """
     try:
         return Decimal(parse_quantity(text))
     except ValueError as error:
-        raise fail(f"{key} is {text!r}, which is no quantity.", "Write it as 250m, 2, 512Mi or 1Gi.") from error
+        raise fail(f"{key} is {text!r}, which is not a quantity.", "Write it as 250m, 2, 512Mi or 1Gi.") from error
 
 
 def add(loads: Iterable[Load]) -> Load:
@@ -46,12 +46,12 @@ def add(loads: Iterable[Load]) -> Load:
 
 
 def times(load: Load, count: int) -> Load:
-    """A load several times over."""
+    """A load multiplied by a count."""
     return {key: amount * count for key, amount in load.items()}
 
 
 def highest(loads: Iterable[Load]) -> Load:
-    """For each key the highest of several loads."""
+    """The highest of several loads, key by key."""
     top: Load = {}
     for load in loads:
         for key, amount in load.items():
@@ -61,7 +61,7 @@ def highest(loads: Iterable[Load]) -> Load:
 
 @dataclass(frozen=True)
 class LimitRange:
-    """What a namespace's LimitRanges say about containers and pods; its loads are keyed by plain resource names.
+    """The LimitRanges of a namespace for containers and pods; its loads have plain resource names as keys.
 
     Attributes:
         items: Type (Container or Pod) to field (max, min, default, defaultRequest, maxLimitRequestRatio) to amounts.
@@ -71,10 +71,10 @@ class LimitRange:
 
     @classmethod
     def read(cls, objects: Iterable[Object]) -> "LimitRange":
-        """Read LimitRange objects, with what the API server adds to them.
+        """Read LimitRange objects, and set the defaults that the API server adds to them.
 
         Raises:
-            ProblemError: One holds a text that is no quantity.
+            ProblemError: One has a value that is not a quantity.
         """
         items: dict[str, dict[str, Load]] = {}
         for item in (i for o in objects for i in o["spec"]["limits"]):
@@ -91,15 +91,15 @@ class LimitRange:
         return cls(items)
 
     def of(self, kind: str, name: str) -> Load:
-        """The amounts of one field for Container or Pod; empty if nothing is said."""
+        """The amounts of one field for Container or Pod; empty if the field is not set."""
         return self.items.get(kind, {}).get(name, {})
 
 
 def container_load(container: Object, limits: LimitRange) -> Load:
-    """Requests and limits of a container as admission leaves them: a missing one is filled in, if there is a default.
+    """Requests and limits of a container after admission, which fills in the defaults of a LimitRange.
 
     Raises:
-        ProblemError: One of them is no quantity.
+        ProblemError: One of them is not a quantity.
     """
     own = container.get("resources") or {}
     load: Load = {}
@@ -117,10 +117,10 @@ def container_load(container: Object, limits: LimitRange) -> Load:
 
 
 def pod_load(spec: Object, limits: LimitRange) -> Load:
-    """What one pod counts for, `pods: 1` included.
+    """What one pod uses of a quota, `pods: 1` included.
 
-    Init containers run one after another before the others, so only the highest counts; those that restart always are
-    sidecars, which stay.
+    Init containers run one after another before the others, so only the highest counts. Those with restartPolicy
+    Always are sidecars, which keep running.
     """
     sidecars: list[Load] = []
     starts: list[Load] = []
@@ -145,7 +145,7 @@ def refused_by_limit_range(spec: Object, limits: LimitRange) -> list[str]:
 
 
 def _outside(load: Load, limits: LimitRange, kind: str) -> list[str]:
-    """The LimitRanger plugin's own rules: max needs a limit, min needs a request, a ratio needs both."""
+    """The rules of the LimitRanger plugin: max needs a limit, min needs a request, a ratio needs both."""
     return [
         *_above(load, limits.of(kind, "max")),
         *_below(load, limits.of(kind, "min")),
@@ -157,7 +157,7 @@ def _above(load: Load, bounds: Load) -> Iterator[str]:
     for name, most in bounds.items():
         amount = max((load[k] for k in (f"limits.{name}", f"requests.{name}") if k in load), default=Decimal(0))
         if f"limits.{name}" not in load:
-            yield f"sets no limits.{name}, which a LimitRange with a max demands"
+            yield f"sets no limits.{name}, which a LimitRange with a max requires"
         elif amount > most:
             yield f"asks for {show(name, amount)} {name}, the LimitRange's max is {show(name, most)}"
 
@@ -166,7 +166,7 @@ def _below(load: Load, bounds: Load) -> Iterator[str]:
     for name, least in bounds.items():
         amount = load.get(f"requests.{name}")
         if amount is None:
-            yield f"sets no requests.{name}, which a LimitRange with a min demands"
+            yield f"sets no requests.{name}, which a LimitRange with a min requires"
         elif amount < least:
             yield f"asks for {show(name, amount)} {name}, the LimitRange's min is {show(name, least)}"
 
@@ -182,17 +182,17 @@ QUOTA_NAMES = {"cpu": "requests.cpu", "memory": "requests.memory", "ephemeral-st
 
 
 def read_quota(objects: Iterable[Object]) -> Load:
-    """The tightest of a namespace's quotas for each key; keys that no pod counts for are left out.
+    """The lowest of a namespace's quotas for each key; keys that pods do not use are left out.
 
     Raises:
-        ProblemError: One holds a text that is no quantity, or counts some pods only, which is not worked out here.
+        ProblemError: One has a value that is not a quantity, or has scopes, which are not supported here.
     """
     quota: Load = {}
     for item in objects:
         spec = item["spec"]
         if spec.get("scopes") or spec.get("scopeSelector"):
             raise fail(
-                f"ResourceQuota {item['metadata']['name']} has scopes, which capacity does not work out.",
+                f"ResourceQuota {item['metadata']['name']} has scopes, which `capacity` does not support.",
                 "Use a quota without scopes.",
             )
         for key, text in (spec.get("hard") or {}).items():
@@ -217,13 +217,13 @@ def unset_for_quota(spec: Object, limits: LimitRange, quota: Load) -> list[str]:
 
 @dataclass(frozen=True)
 class NodeShape:
-    """One kind of node that the cluster has or would add.
+    """One kind of node that the cluster has, or that its autoscaler can add.
 
     Attributes:
-        name: How the error calls it.
+        name: Its name in an error.
         allocatable: cpu, memory and ephemeral-storage that one node has for pods; a missing one is not checked.
-        labels: Its labels.
-        taints: Its taints: key, value, effect.
+        labels: Labels of its nodes.
+        taints: Taints of its nodes: key, value, effect.
     """
 
     name: str
@@ -236,7 +236,7 @@ class NodeShape:
         """Read an entry of platform.nodeShapes.
 
         Raises:
-            ProblemError: An amount is no quantity.
+            ProblemError: An amount is not a quantity.
         """
         keys = {"cpu": "cpu", "memory": "memory", "ephemeralStorage": "ephemeral-storage"}
         name = str(shape["name"])
@@ -317,7 +317,7 @@ def _matches(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 
 
 def show(name: str, amount: Decimal) -> str:
-    """An amount as a person would write it.
+    """An amount in the largest unit that keeps it short.
 
     Args:
         name: cpu, memory, requests.memory, pods and so on.

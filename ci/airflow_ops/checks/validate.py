@@ -1,4 +1,4 @@
-"""`airflow-ops validate`: what can be known about an environment's manifests without a cluster."""
+"""`airflow-ops validate`: the checks of an environment's manifests that need no cluster."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,16 +25,16 @@ BEFORE_RENDERING: dict[str, Callable[[Environment], Outcome]] = {
 RENDER, STYLE, POLICIES, POD_TEMPLATES = "render", "rendered YAML", "policies", "pod templates"
 KUBERNETES = {f"Kubernetes {version.rpartition('.')[0]}": version for version in KUBERNETES_VERSIONS}
 CHECKS = (*BEFORE_RENDERING, RENDER, STYLE, POLICIES, POD_TEMPLATES, *KUBERNETES)
-"""The rows of the table, top down."""
+"""The rows of the table, from top to bottom."""
 
 
 @dataclass
 class Rendered:
-    """What Helm made of an environment.
+    """What Helm rendered for an environment.
 
     Attributes:
-        texts: Release to what Helm printed.
-        manifests: The objects of both.
+        texts: Release to Helm's output.
+        manifests: The objects of both releases.
     """
 
     texts: dict[str, str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Rendered:
 
 
 class Outcomes:
-    """Outcomes by check and environment; several threads write to it, each to a place of its own."""
+    """Outcomes by check and environment; several threads write to it, each to its own key."""
 
     def __init__(self, advance: Callable[[], None]) -> None:
         """Start empty; `advance` is called for each outcome."""
@@ -50,7 +50,7 @@ class Outcomes:
         self._kept: dict[tuple[str, str], Outcome] = {}
 
     def keep(self, check: str, environment: str, work: Callable[[], Outcome]) -> None:
-        """Do a check and keep its outcome; an error that the user can mend is one."""
+        """Run a check and keep its outcome; a ProblemError counts as a breach."""
         try:
             outcome = work()
         except ProblemError as problem:
@@ -59,12 +59,12 @@ class Outcomes:
         self._advance()
 
     def get(self, check: str, environment: str) -> Outcome | None:
-        """The outcome; None where the check had nothing to look at because the environment does not render."""
+        """The outcome; None where the check did not run because the environment cannot be rendered."""
         return self._kept.get((check, environment))
 
 
 def run_checks(chosen: list[Environment], crds: Path | None, advance: Callable[[], None]) -> Outcomes:
-    """Run all checks of some environments, a few at a time.
+    """Run all checks of some environments, `PARALLEL` at a time.
 
     Args:
         chosen: The environments.
@@ -163,7 +163,7 @@ def _choose(named: list[str] | None) -> list[str]:
 
 def validate(
     named: Annotated[
-        list[str] | None, typer.Argument(metavar="[ENV]...", help="Environments, or all, which is the default.")
+        list[str] | None, typer.Argument(metavar="ENV", help="Environments, or all, which is the default.")
     ] = None,
     overlay: TrialOverlays = None,
     crd_schemas: Annotated[
@@ -178,13 +178,14 @@ def validate(
 ) -> None:
     """Check values and manifests of environments without a cluster; exit 1 if anything is wrong.
 
-    helm lint, value schemas, kubeconform for each supported Kubernetes, yamllint, deprecation notes, and policies.
+    helm lint, value schemas, kubeconform for each supported Kubernetes, yamllint,
+    deprecation notes, and policies.
 
     Example: airflow-ops validate staging prod
     """
     chosen = _choose(named)
     environments = [Environment.load(name, overlay) for name in chosen]
-    # Before any check looks into the chart's folder: several do at once.
+    # Before the checks start: several of them read the chart's folder at the same time.
     official_chart.ensure()
     with progress() as bar:
         line = bar.add_task("validating", total=len(CHECKS) * len(chosen))

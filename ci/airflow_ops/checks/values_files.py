@@ -1,4 +1,4 @@
-"""The check of the values files: their YAML, and that no layer repeats what a lower one says."""
+"""The check of the values files: their YAML, and that no layer repeats a value of a lower one."""
 
 import subprocess
 import sys
@@ -13,9 +13,9 @@ from airflow_ops.paths import ROOT
 
 
 def check_values(environment: Environment) -> Outcome:
-    """The values files: their YAML, and that each fact stands in one layer only.
+    """Check the YAML of the values files, and that each value is set in one layer only.
 
-    Helm replaces a list as a whole: one that stands in two files loses the entries of the lower one without a word.
+    Helm replaces a list as a whole: where two files have it, the entries of the lower one are lost without a warning.
     """
     chain = environment.value_files
     outcome = Outcome(_yamllint(chain))
@@ -29,7 +29,7 @@ def check_values(environment: Environment) -> Outcome:
 
 
 def _yamllint(paths: list[Path]) -> list[str]:
-    """What yamllint says about files, by the repository's own .yamllint.yaml."""
+    """The messages of yamllint for files, with the repository's .yamllint.yaml."""
     command = [sys.executable, "-m", "yamllint", "--strict", "--format", "parsable"]
     command += [str(path.relative_to(ROOT)) for path in paths]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -44,6 +44,6 @@ def _repeats(layer: Mapping[str, Any], below: Mapping[str, Any], path: str) -> I
         if isinstance(value, dict) and isinstance(other, dict):
             yield from _repeats(value, other, f"{here}.")
         elif isinstance(value, list) and isinstance(other, list):
-            yield f"the list {here} stands in a layer below too, and Helm would drop that one: keep it in one file"
+            yield f"the list {here} is in a layer below too, and Helm would drop that one: keep it in one file"
         elif value == other:
-            yield f"{here} repeats what the layer below says: remove it"
+            yield f"{here} repeats the value of the layer below: remove it"

@@ -29,7 +29,7 @@ def _token(url: str, user: str, password: str) -> str:
 
 
 def api_client(url: str, user: str, password: str) -> ApiClient:
-    """Log in and give a client.
+    """Log in and return a client.
 
     Args:
         url: Address of the API server, without /api/v2.
@@ -41,7 +41,7 @@ def api_client(url: str, user: str, password: str) -> ApiClient:
         httpx.HTTPError: The server does not answer within 30 s, or with an error.
     """
     settings = Configuration(host=url, access_token=_token(url, user, password))
-    # A busy server answers 5xx for a moment; whoever creates something names it, so that a second try finds it.
+    # A busy server answers 5xx for a moment. Requests name what they create, so a retry creates nothing twice.
     settings.retries = Retry(
         total=6, backoff_factor=0.5, status_forcelist=[500, 502, 503, 504], allowed_methods=None, raise_on_status=False
     )
@@ -50,10 +50,10 @@ def api_client(url: str, user: str, password: str) -> ApiClient:
 
 @contextlib.contextmanager
 def login(cluster: "Cluster") -> Iterator[ApiClient]:
-    """A client of the environment's Airflow, with the first of `platform.users` that is an Admin.
+    """A client of the environment's Airflow, logged in as the first Admin of `platform.users`.
 
     Raises:
-        ProblemError: No such user or password, or Airflow cannot be reached.
+        ProblemError: There is no such user or password, or Airflow cannot be reached.
     """
     environment = cluster.environment
     users = environment.values["platform"]["users"]
@@ -77,7 +77,7 @@ def trigger(
     conf: dict[str, Any] | None = None,
     logical_date: datetime | None = None,
 ) -> str:
-    """Start a run of a DAG now, once however often the request has to be sent.
+    """Start one run of a DAG now; a request that is sent again starts no second run.
 
     Args:
         client: Client of the running Airflow.
@@ -85,7 +85,7 @@ def trigger(
         note: What the run is for; shown on its page.
         partition: Partition key of the run, which then has no logical date.
         conf: The run's conf.
-        logical_date: What the run is for; now where neither this nor a partition is given.
+        logical_date: Logical date of the run; now where neither this nor a partition is given.
 
     Returns:
         The run's id.
@@ -102,7 +102,7 @@ def trigger(
 
 
 def health(url: str, timeout: float = 5) -> dict[str, Any]:
-    """Body of the public health endpoint by component, or {} while nothing answers.
+    """The answer of the public health endpoint by component, or {} while nothing answers.
 
     Args:
         url: Address of the API server.

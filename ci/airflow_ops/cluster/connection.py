@@ -1,4 +1,4 @@
-"""One environment on one cluster: kubectl, the API, and ways to its Services."""
+"""One environment on one cluster: kubectl, the Kubernetes API, and port-forwards to its Services."""
 
 import base64
 import re
@@ -56,7 +56,7 @@ class Cluster:
             Its standard output.
 
         Raises:
-            ProblemError: It fails; its own words are in the message.
+            ProblemError: It fails; its error output is in the message.
         """
         command = ["--context", self.context, "--namespace", self.namespace, *arguments]
         answer = programs.run("kubectl", command, stdin=stdin)
@@ -84,17 +84,17 @@ class Cluster:
             pod: Name of the pod.
             **options: Of the API: container, tail_lines, previous.
         """
-        # The client would give the text as the representation of bytes.
+        # Without this the client returns the log as the text of a bytes literal.
         answer = self.core.read_namespaced_pod_log(pod, self.namespace, _preload_content=False, **options)
         text: str = answer.data.decode(errors="replace")
         return text
 
     @contextmanager
     def forward(self, service: str, port: int, namespace: str = "") -> Iterator[str]:
-        """Make a Service reachable on this machine for the time of a `with` block.
+        """Forward a port of this machine to a Service for the duration of a `with` block.
 
         Args:
-            service: Name of the Service, or kind/name of what has pods.
+            service: Name of the Service, or kind/name of a workload.
             port: Its port.
             namespace: Where it is; empty for the environment's own.
 

@@ -1,22 +1,22 @@
-"""Run a Job of an environment to its end, and take what it found from its log."""
+"""Run a Job of an environment to its end, and read its result from its log."""
 
 import json
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow_ops.cluster.connection import Cluster
-from airflow_ops.cluster.pod_diagnosis import is_well, pod_evidence
+from airflow_ops.cluster.pod_diagnosis import is_healthy, pod_evidence
 from airflow_ops.console import err, fail
 from airflow_ops.waiting import wait_until
 
 RESULT, PROBLEM = "result: ", "problem: "
-"""What a script's last line begins with: what it found as JSON, or why it gave up."""
+"""Prefixes of a script's last line: its result as JSON, or why it failed."""
 START_SECONDS = 60
-"""Over a Job's own deadline, which ends it: for a pod that cannot start."""
+"""Added to a Job's own deadline: time to start its pod."""
 
 
 def cron_job(cluster: Cluster, name: str, fix: str) -> dict[str, Any]:
-    """A CronJob of the environment: its image, account and credentials are as they were deployed.
+    """A CronJob of the environment, with the image, account and credentials that were deployed.
 
     Args:
         cluster: The environment.
@@ -34,10 +34,10 @@ def cron_job(cluster: Cluster, name: str, fix: str) -> dict[str, Any]:
 
 
 def job(name: str, template: dict[str, Any], containers: list[dict[str, Any]], seconds: int) -> dict[str, Any]:
-    """A Job made from a CronJob's template, with other containers.
+    """Build a Job from a CronJob's template, with other containers.
 
     Args:
-        name: What its name begins with; the time is appended.
+        name: First part of its name; the time is appended.
         template: The CronJob's jobTemplate.
         containers: Run one after the other; the last one's result is the Job's.
         seconds: How long it may take.
@@ -51,7 +51,7 @@ def job(name: str, template: dict[str, Any], containers: list[dict[str, Any]], s
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": seconds,
-            # A day to read its log.
+            # The Job is kept for a day, so that its log can be read.
             "ttlSecondsAfterFinished": 86400,
             "template": {"metadata": spec["template"]["metadata"], "spec": pod},
         },
@@ -59,7 +59,7 @@ def job(name: str, template: dict[str, Any], containers: list[dict[str, Any]], s
 
 
 def from_cron_job(found: dict[str, Any], seconds: int) -> dict[str, Any]:
-    """The Job that a CronJob makes, now.
+    """Build the Job that a CronJob would make now.
 
     Args:
         found: The CronJob.
@@ -75,7 +75,7 @@ def from_cron_job(found: dict[str, Any], seconds: int) -> dict[str, Any]:
 
 
 def _stamped(name: str) -> str:
-    """A name with the time appended: Jobs are immutable, so each run is a Job of its own."""
+    """A name with the time appended: Jobs are immutable, so each run needs a new Job."""
     return f"{name}-{datetime.now(UTC):%Y%m%d%H%M%S}"
 
 
@@ -85,13 +85,13 @@ def run(cluster: Cluster, wanted: dict[str, Any], what: str) -> list[str]:
     Args:
         cluster: The environment.
         wanted: The Job, with `activeDeadlineSeconds`.
-        what: What it does, for the screen.
+        what: What it does, for messages.
 
     Returns:
         The lines that its last container printed.
 
     Raises:
-        ProblemError: It fails or takes too long; its own words, or its pods' evidence, are in the message.
+        ProblemError: It fails or takes too long; the message has the reason that it printed, or the state of its pods.
     """
     name = wanted["metadata"]["name"]
     cluster.kubectl("create", "-f", "-", stdin=json.dumps(wanted))
@@ -106,10 +106,10 @@ def run(cluster: Cluster, wanted: dict[str, Any], what: str) -> list[str]:
 
 
 def run_for_result(cluster: Cluster, wanted: dict[str, Any], what: str) -> Any:
-    """The same as `run`, for a Job whose last container ends with a line that begins with `RESULT`.
+    """Do the same as `run` for a Job whose last container ends with a line that begins with `RESULT`.
 
     Returns:
-        What stands behind it, read as JSON.
+        The rest of that line, read as JSON.
 
     Raises:
         ProblemError: See `run`.
@@ -126,7 +126,7 @@ def _outcome(cluster: Cluster, name: str) -> str:
 
 
 def _failure(cluster: Cluster, name: str, what: str, pods: list[Any]) -> Exception:
-    evidence = [line for pod in pods if not is_well(pod) for line in pod_evidence(cluster, pod)]
+    evidence = [line for pod in pods if not is_healthy(pod) for line in pod_evidence(cluster, pod)]
     said = [line.split(PROBLEM, 1)[1] for line in evidence if PROBLEM in line]
     return fail(
         f"{what} failed: {'; '.join(dict.fromkeys(said)) or chr(10).join(evidence) or 'its pod is gone'}",

@@ -20,7 +20,7 @@ from airflow_ops.paths import PLUGINS, ROOT
 KIND_CONFIG = ROOT / "k8s/kind/cluster.yaml"
 KIND_NAME = "airflow"
 LAB_VARIABLE = "AIRFLOW_LAB"
-"""Names the folder of the programs `lab` and `images`, which make a cluster where there is no container engine."""
+"""The folder of the programs `lab` and `images`, which make a cluster where there is no container engine."""
 LOCK = ROOT / "image/requirements.lock"
 
 
@@ -37,7 +37,7 @@ class ClusterKind(StrEnum):
 def cluster_up(
     cluster: Annotated[ClusterKind, typer.Option(help=WHICH)] = ClusterKind.KIND,
 ) -> None:
-    """Make a cluster on this machine, build the image from the lock and load it. Does nothing that is done already.
+    """Make a cluster on this machine, build the image from the lock and load it. Skips whatever is done already.
 
     Example: airflow-ops cluster-up --cluster lab
     """
@@ -51,7 +51,7 @@ def cluster_up(
 def cluster_down(
     cluster: Annotated[ClusterKind, typer.Option(help=WHICH)] = ClusterKind.KIND,
 ) -> None:
-    """Take the cluster of this machine down with everything in it; other clusters are not touched.
+    """Delete the cluster of this machine with everything in it; other clusters are not touched.
 
     Example: airflow-ops cluster-down --cluster lab
     """
@@ -62,7 +62,7 @@ def cluster_down(
 
 
 def _run(command: list[str]) -> None:
-    """Run a program whose own output is the progress.
+    """Run a program whose output goes to the terminal, as progress.
 
     Raises:
         ProblemError: It fails.
@@ -70,7 +70,10 @@ def _run(command: list[str]) -> None:
     err.print(f"$ {' '.join(command)}", highlight=False, soft_wrap=True)
     done = subprocess.run(command, cwd=ROOT, check=False)
     if done.returncode != 0:
-        raise fail(f"`{Path(command[0]).name} {command[1]}` ended with {done.returncode}.", "See its own words above.")
+        raise fail(
+            f"`{Path(command[0]).name} {command[1]}` ended with exit code {done.returncode}.",
+            "Its output above says why; correct that and run this again.",
+        )
 
 
 def _kind_up(environment: Environment) -> None:
@@ -118,13 +121,13 @@ def _lab_up(environment: Environment) -> None:
 
 
 def _image_digest() -> str:
-    """Of all that the image is made from beside the official one."""
+    """Digest of the files that the image is built from, on top of the official image."""
     files = [LOCK, *sorted(PLUGINS.glob("*.py"))]
     return sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _lab_home() -> Path:
-    """Where the lab keeps its images: in the folder of its kubeconfig, whose path `lab env` prints.
+    """The folder in which the lab keeps its images: that of its kubeconfig, whose path `lab env` prints.
 
     Raises:
         ProblemError: It prints none.
@@ -132,5 +135,5 @@ def _lab_home() -> Path:
     printed = subprocess.run([_lab("lab"), "env"], capture_output=True, text=True, check=False).stdout
     found = re.search(r"\bKUBECONFIG=(\S+)", printed)
     if not found:
-        raise fail(f"`{_lab('lab')} env` names no KUBECONFIG.", f"Point {LAB_VARIABLE} at the folder of the lab.")
+        raise fail(f"`{_lab('lab')} env` does not print KUBECONFIG.", f"Point {LAB_VARIABLE} at the folder of the lab.")
     return Path(found[1]).parent

@@ -1,4 +1,4 @@
-"""What a pod has to say for itself when something went wrong: its state, its events, its last log lines."""
+"""Why a pod does not work: its state, its events, its last log lines."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ LOG_LINES = 15
 
 
 def pod_state(pod: Any) -> str:
-    """A pod's state in a word, with the reason where a container has one."""
+    """A pod's phase, or the reason why one of its containers waits or has failed."""
     statuses = [*(pod.status.init_container_statuses or []), *(pod.status.container_statuses or [])]
     for status in statuses:
         state = status.state
@@ -22,15 +22,15 @@ def pod_state(pod: Any) -> str:
     return str(unscheduled[0].reason) if unscheduled else str(pod.status.phase)
 
 
-def is_well(pod: Any) -> bool:
-    """Whether a pod is done, or ready with every container."""
+def is_healthy(pod: Any) -> bool:
+    """Whether a pod has succeeded, or all of its containers are ready."""
     if pod.status.phase == "Succeeded":
         return True
     return pod.status.phase == "Running" and all(status.ready for status in pod.status.container_statuses or [])
 
 
 def pod_evidence(cluster: Cluster, pod: Any) -> list[str]:
-    """Lines that tell why a pod is as it is.
+    """The state, the last events and the last log lines of a pod.
 
     Args:
         cluster: The environment.

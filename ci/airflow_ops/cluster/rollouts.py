@@ -1,17 +1,17 @@
-"""Workloads of an environment that read a Secret: replace their pods, and wait until the old ones are gone."""
+"""The workloads of an environment that read a Secret: replace their pods, and wait until the old ones are gone."""
 
 from typing import Any
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from airflow_ops.cluster.connection import Cluster
-from airflow_ops.cluster.pod_diagnosis import is_well, pod_evidence
+from airflow_ops.cluster.pod_diagnosis import is_healthy, pod_evidence
 from airflow_ops.cluster.secrets import named_secrets
 from airflow_ops.console import ProblemError, err, fail
 from airflow_ops.waiting import wait_until
 
 ROLLOUT_SECONDS = 900
-"""From one replaced pod to the next: a new node may have to come for the largest."""
+"""For each replaced pod: the autoscaler may have to add a node for the largest one."""
 
 
 def readers(cluster: Cluster, secret: str) -> list[Any]:
@@ -30,25 +30,25 @@ def reference(workload: Any) -> str:
 
 
 def restart_readers(cluster: Cluster, secret: str) -> None:
-    """Replace every pod of a Deployment or StatefulSet that reads a Secret, and wait until no old one is left.
+    """Restart every Deployment and StatefulSet that reads a Secret, and wait until no old pod is left.
 
     Raises:
-        ProblemError: Nothing reads it, or a new pod does not become ready; the old ones that are left go on.
+        ProblemError: Nothing reads it, or a new pod does not become ready; the old pods that are left keep running.
     """
     found = readers(cluster, secret)
     if not found:
         raise fail(
             f"no Deployment or StatefulSet of {cluster.namespace} reads Secret {secret}.",
-            "Is the environment deployed, with the values of this checkout?",
+            "Deploy the environment with the values of this checkout first.",
         )
-    # The annotation that a restart writes stays beside what Helm or Argo CD wrote: neither removes what is not its own.
+    # A restart writes an annotation, which Helm and Argo CD keep: they only change fields that they set themselves.
     _restart(cluster, *(reference(each) for each in found))
     for workload in found:
-        err.print(f"waits for {reference(workload)}", highlight=False)
+        err.print(f"waiting for {reference(workload)}", highlight=False)
         _wait_for_rollout(cluster, workload)
 
 
-# Kubernetes refuses a second restart within the same second, and another rotation may have asked for one.
+# kubectl refuses a second restart within the same second, and another rotation may just have made one.
 @retry(retry=retry_if_exception_type(ProblemError), stop=stop_after_delay(30), wait=wait_fixed(2), reraise=True)
 def _restart(cluster: Cluster, *names: str) -> None:
     cluster.kubectl("rollout", "restart", *names)
@@ -64,11 +64,14 @@ def _wait_for_rollout(cluster: Cluster, workload: Any) -> None:
     try:
         cluster.kubectl("rollout", "status", name, f"--timeout={ROLLOUT_SECONDS}s")
     except ProblemError as error:
-        lines = [line for pod in pods() if not is_well(pod) for line in pod_evidence(cluster, pod)]
+        lines = [line for pod in pods() if not is_healthy(pod) for line in pod_evidence(cluster, pod)]
         raise fail(
             "\n".join([f"{name} does not become ready with the changed Secret: {error.message}", *lines]),
-            "The step before is noted: correct what the lines above say, and run the same command again.",
+            "The steps before this one are recorded. Correct what the lines above say, and run the same command again.",
         ) from error
-    # A pod that is ending still answers and still writes, with what it read at its start.
+    # A terminating pod still answers requests and still writes, with the Secret that it read at its start.
     if not wait_until(lambda: not any(pod.metadata.deletion_timestamp for pod in pods()), ROLLOUT_SECONDS):
-        raise fail(f"an old pod of {name} does not end.", "Look at it, and run the same command again.")
+        raise fail(
+            f"an old pod of {name} does not end.",
+            "Find out why with `kubectl describe`, then run the same command again.",
+        )

@@ -1,4 +1,4 @@
-"""Which Secrets a pod reads, wherever its spec comes from: rendered by Helm, or read from a cluster."""
+"""Which Secrets a pod reads, whether its spec was rendered by Helm or read from a cluster."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,8 +8,8 @@ def named_secrets(spec: Any, *, optional: bool = True) -> set[str]:
     """Names of the Secrets that a pod reads.
 
     Args:
-        spec: Its spec as plain maps and lists, in the words of the Kubernetes API.
-        optional: Whether those count without which the pod starts all the same.
+        spec: Its spec as plain maps and lists, with the keys of the Kubernetes API.
+        optional: Whether to include optional Secrets, without which the pod starts as well.
     """
     references = [
         value

@@ -1,1 +1,1 @@
-"""What a DAG author works with: `airflow-ops dags ...`, and the inspection behind it."""
+"""The commands for DAG authors, `airflow-ops dags ...`, and the inspection of DAG files."""

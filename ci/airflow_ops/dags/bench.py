@@ -1,4 +1,4 @@
-"""`bench`: how long things take; figures with machine and date stand in docs/benchmarks.md."""
+"""`bench`: how long things take; docs/benchmarks.md has figures with machine and date."""
 
 import json
 import os
@@ -24,8 +24,8 @@ PROCESSES = 2
 BUDGET_SECONDS = 5.0
 """For the repository: all its DAG files.
 
-CPU seconds are judged, not the wall clock: on two idle cores the files take about half of them, and on a busy machine
-the clock tells of the others."""
+The budget is in CPU seconds because the wall clock also counts other processes on a busy machine; on two idle cores the
+wall clock shows about half of them."""
 TENANT_BUDGET_SECONDS = 0.1
 """For one more tenant, a file with one DAG: two processes read 1,000 of them in less than a minute."""
 TENANT = DAGS / "flights/flights_slice_ewr.py"
@@ -40,13 +40,13 @@ def _root() -> None:
 
 @dataclass(frozen=True)
 class Parse:
-    """What parsing the files of a bundle took.
+    """How long parsing the files of a bundle took.
 
     Attributes:
         files: Seconds of wall clock by file, slowest first.
-        seconds: From the first file to the last, `PROCESSES` at once.
+        seconds: Wall clock from the first file to the last, `PROCESSES` at once.
         cpu_seconds: CPU time of all files.
-        budget: What `cpu_seconds` may be.
+        budget: The highest allowed `cpu_seconds`.
     """
 
     files: dict[str, float]
@@ -57,10 +57,12 @@ class Parse:
 
 @app.command()
 def parse(
-    tenants: Annotated[int, typer.Option(help="Measure so many generated tenants in place of this repository.")] = 0,
+    tenants: Annotated[
+        int, typer.Option(help="Number of generated tenants to measure in place of this repository.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Parse every DAG file as the DAG processor does, each in a fork of a process that has Airflow; 1 if over budget.
+    """Parse every DAG file as the DAG processor does; exit code 1 if that takes more CPU time than the budget.
 
     Example: airflow-ops bench parse --tenants 1000
     """
@@ -96,7 +98,7 @@ def measure(bundle: Path, budget: float) -> Parse:
 
 
 def tenant_bundle(folder: Path, tenants: int) -> Path:
-    """A bundle of this library and so many tenants, each as the repository has them: a DAG file and its YAML."""
+    """A bundle of this library and generated tenants, each a DAG file and its YAML as in the repository."""
     for name in ("shared", "config", "flights/library", "flights/config"):
         shutil.copytree(DAGS / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "tenants"))
     shutil.copy(DAGS / ".airflowignore", folder)
@@ -124,7 +126,7 @@ def _show(found: Parse) -> None:
 
 
 def _measure(bundle: Path) -> dict[str, Any]:
-    """Runs in the process that has Airflow."""
+    """Parse all files; runs in a child process that has imported Airflow."""
     from airflow_ops.dags.inspection import dag_files, import_airflow
 
     import_airflow()
@@ -134,8 +136,8 @@ def _measure(bundle: Path) -> dict[str, Any]:
         if file.parent.parent == bundle and file.parent.name not in ("shared", "config")
     ]
     start = time.monotonic()
-    with ThreadPoolExecutor(PROCESSES) as lanes:
-        taken = list(lanes.map(lambda file: _parse(file, bundle), files))
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        taken = list(pool.map(lambda file: _parse(file, bundle), files))
     seconds = time.monotonic() - start
     times = os.times()
     return {
@@ -146,7 +148,7 @@ def _measure(bundle: Path) -> dict[str, Any]:
 
 
 def _parse(file: Path, bundle: Path) -> float:
-    """Seconds until one file is parsed and its DAGs are serialised, in a fork."""
+    """Parse one file and serialise its DAGs in a fork; the seconds that this took."""
     start = time.monotonic()
     child = os.fork()
     if child == 0:

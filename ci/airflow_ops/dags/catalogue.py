@@ -24,7 +24,7 @@ class Entry:
 
 
 def catalogue() -> list[Entry]:
-    """Every DAG of the bundle, by its id; what cannot be imported is told on standard error."""
+    """Every DAG of the bundle, by its id; a file that cannot be imported is reported on standard error."""
     with progress() as bar:
         line = bar.add_task("loading DAGs", total=1)
         found = inspect_bundle(DAGS, None)

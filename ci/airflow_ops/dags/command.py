@@ -1,4 +1,4 @@
-"""`dags`: make, look at, check and run DAGs. Each verb imports what it needs when it is called."""
+"""`dags`: make, inspect, check and run DAGs. Each verb imports what it needs when it is called."""
 
 import json
 from dataclasses import asdict
@@ -9,10 +9,11 @@ import typer
 from airflow_ops.console import command_group, counted, out, show, table
 from airflow_ops.options import AsJson, TrialOverlays
 
-app = command_group("dags", "Make, look at, check and run DAGs: new, lint, test, run-all, then push.")
+app = command_group("dags", "Make, inspect, check and run DAGs: new, lint, test, run-all, then push.")
 
 Environment = Annotated[
-    str | None, typer.Option("--env", metavar="ENV", help="An environment on a cluster; else the Airflow of `make up`.")
+    str | None,
+    typer.Option("--env", metavar="ENV", help="An environment on a cluster; by default the Airflow of `make up`."),
 ]
 DagId = Annotated[str, typer.Argument(metavar="DAG")]
 Partition = Annotated[
@@ -22,8 +23,8 @@ Partition = Annotated[
 
 @app.command()
 def new(
-    dag_id: Annotated[str, typer.Argument(metavar="DAG", help="{domain}_{action}_{target}, or with _vN at its end.")],
-    owner: Annotated[str, typer.Option(help="The team that answers for it.")],
+    dag_id: Annotated[str, typer.Argument(metavar="DAG", help="{domain}_{action}_{target}, optionally ending in _vN.")],
+    owner: Annotated[str, typer.Option(help="The team that is responsible for it.")],
     schedule: Annotated[str | None, typer.Option(help="A cron expression; without one it is started by hand.")] = None,
 ) -> None:
     """Write a DAG and its test, which pass `dags lint` and pytest at once.
@@ -61,10 +62,12 @@ def list_(as_json: AsJson = False) -> None:
 
 @app.command()
 def lint(
-    dags: Annotated[list[str] | None, typer.Argument(metavar="[DAG|FILE]...", help="All of them by default.")] = None,
+    dags: Annotated[list[str] | None, typer.Argument(metavar="DAG|FILE", help="All of them by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check DAG files as CI does: what they do while parsed, imports, timeouts, sizes, pools. 1 if a rule is broken.
+    """Check DAG files as CI does: what they do while parsed, imports, timeouts, sizes, pools.
+
+    Exit code 1 if a rule is broken.
 
     Example: airflow-ops dags lint flights_ingest_daily dags/flights/flights_report_monthly.py
     """
@@ -86,7 +89,7 @@ def lint(
 def inspect(
     dag_id: DagId, env: Environment = None, overlay: TrialOverlays = None, hours: int = 24, as_json: AsJson = False
 ) -> None:
-    """Look at a DAG of a running Airflow: states, run times, failures, last runs, import errors.
+    """Show a DAG of a running Airflow: states, run times, failures, last runs, import errors.
 
     Exit code 1 if its file cannot be imported.
 
@@ -110,11 +113,13 @@ def slow(
     env: Environment = None,
     overlay: TrialOverlays = None,
     days: int = 7,
-    threshold: Annotated[float, typer.Option(help="Seconds of the 95th percentile from which a task is slow.")] = 300.0,
+    threshold: Annotated[
+        float, typer.Option(help="A task is slow if its 95th percentile is above so many seconds.")
+    ] = 300.0,
     top: int = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Name the slowest tasks and DAG files of a running Airflow.
+    """List the slowest tasks and DAG files of a running Airflow.
 
     Example: airflow-ops dags slow --env prod --days 7 --threshold 300
     """
@@ -140,11 +145,12 @@ def run_one(
     dag_id: DagId,
     partition: Partition = None,
     conf: Annotated[str | None, typer.Option(help="The run's conf, as a JSON object.")] = None,
-    up: Annotated[bool, typer.Option("--up", help="On the warehouse and object storage of `make up`.")] = False,
+    up: Annotated[bool, typer.Option("--up", help="Use the warehouse and object storage of `make up`.")] = False,
 ) -> None:
-    """Run a DAG to its end in this process: every task one after the other, no scheduler, no worker.
+    """Run a DAG to its end without scheduler and workers: every task one after the other.
 
-    Works on an empty warehouse and object storage of its own unless --up is given. Exit code 1 if the run fails.
+    It uses an empty warehouse and object storage of its own unless --up is given.
+    Exit code 1 if the run fails.
 
     Example: airflow-ops dags test flights_ingest_daily --partition 2013-01-15
     """
@@ -156,14 +162,14 @@ def run_one(
 
 @app.command("run-all")
 def run_all(
-    dags: Annotated[list[str] | None, typer.Argument(metavar="[DAG]...", help="All of them by default.")] = None,
-    at_once: Annotated[int, typer.Option(help="Runs at once: two cores take no more than a few.")] = 4,
+    dags: Annotated[list[str] | None, typer.Argument(metavar="DAG", help="All of them by default.")] = None,
+    at_once: Annotated[int, typer.Option(help="Runs at the same time; two cores take no more than a few.")] = 4,
     as_json: AsJson = False,
 ) -> None:
-    """Run every DAG on the Airflow of `make up`, and see that each comes to the end that it is meant to have.
+    """Run every DAG on the Airflow of `make up`, and check that each ends as expected.
 
-    What that end is, failures included, stands in dags/config/trials.yaml; a DAG that is not there has to succeed.
-    Exit code 1 if any ends otherwise.
+    dags/config/trials.yaml has the expected end, which may be a failure; a DAG
+    that is not in it has to succeed. Exit code 1 if a run ends otherwise.
 
     Example: airflow-ops dags run-all flights_count_day platform_call_api
     """

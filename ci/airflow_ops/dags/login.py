@@ -1,4 +1,4 @@
-"""Which running Airflow a command looks at: an environment on a cluster, or that of `make up`."""
+"""The running Airflow that a command asks: an environment on a cluster, or that of `make up`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ from airflow_ops.local.settings import USER, local_settings
 
 @contextmanager
 def running_airflow(environment: str | None, trial: list[str] | None = None) -> Iterator[ApiClient]:
-    """A client of the Airflow of an environment, or of this machine where none is named.
+    """A client of an environment's Airflow; of the Airflow on this machine where no environment is named.
 
     Raises:
-        ProblemError: It does not run, cannot be reached or refuses the login.
+        ProblemError: Airflow does not run, cannot be reached or refuses the login.
     """
     if environment is None:
         yield local_client()

@@ -29,7 +29,7 @@ def run_here(dag_id: str, partition: str | None, conf: str | None, up: bool) -> 
         Whether the run succeeded.
 
     Raises:
-        ProblemError: An argument is ill-formed, or there is no such DAG.
+        ProblemError: An argument is malformed, or there is no such DAG.
     """
     wanted = {
         "dag_id": dag_id,
@@ -45,7 +45,7 @@ def run_here(dag_id: str, partition: str | None, conf: str | None, up: bool) -> 
             bar.add_task(f"running {dag_id}", total=None)
             done = subprocess.run(command, env=_environment(Path(home), data), stdout=subprocess.PIPE, check=False)
     if done.returncode != 0:
-        err.print(f"{dag_id} could not be run: the cause stands above.", highlight=False)
+        err.print(f"{dag_id} could not be run: the cause is above.", highlight=False)
         return False
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     for task, state in found["tasks"].items():
@@ -62,14 +62,14 @@ def _conf(conf: str | None) -> dict[str, Any] | None:
     try:
         value = json.loads(conf) if conf else None
     except json.JSONDecodeError as error:
-        raise fail(f"--conf is no JSON: {error}.", "Write an object: --conf '{\"key\": 1}'.") from error
+        raise fail(f"--conf is not JSON: {error}.", "Write an object: --conf '{\"key\": 1}'.") from error
     if value is not None and not isinstance(value, dict):
-        raise fail("--conf is no JSON object.", "Write one: --conf '{\"key\": 1}'.")
+        raise fail("--conf is not a JSON object.", "Write one: --conf '{\"key\": 1}'.")
     return value
 
 
 def _environment(home: Path, data: Path) -> dict[str, str]:
-    """An Airflow of its own: an empty metadata database in `home`; warehouse and object storage in `data`."""
+    """Settings for a separate Airflow: an empty metadata database in `home`, warehouse and object storage in `data`."""
     bundle = {"name": "platform", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle"}
     variables = Environment.load("dev").values["platform"].get("variables", {})
     return {
@@ -88,7 +88,7 @@ def _environment(home: Path, data: Path) -> dict[str, str]:
 
 
 def _run(wanted: dict[str, Any]) -> dict[str, Any]:
-    """Runs in the process that has Airflow."""
+    """Run the DAG; runs in a child process that has Airflow."""
     from airflow.dag_processing.dagbag import BundleDagBag
     from airflow.utils.db import initdb
 

@@ -1,4 +1,4 @@
-"""Note what a DAG file does while it is parsed and must not do: read a connection or variable, reach out, write."""
+"""Refuse and record what a DAG file must not do while it is parsed: read connections or variables, connect, write."""
 
 import os
 import sys
@@ -14,13 +14,13 @@ ACCESSES = {
     "subprocess.Popen": "starts a program",
     "os.system": "starts a program",
 }
-"""Audit events of CPython (library reference, "Audit events table") that parsing has no business with."""
+"""Audit events of CPython (library reference, "Audit events table") that are forbidden while parsing."""
 WRITING = os.O_WRONLY | os.O_RDWR
 
 
 @dataclass(frozen=True)
 class Access:
-    """Something that was done, and the innermost line of the bundle that led to it (no file: none did)."""
+    """A forbidden access, and the innermost line of the bundle that caused it (no file: no line of the bundle did)."""
 
     what: str
     file: str
@@ -28,13 +28,13 @@ class Access:
 
 
 seen: list[Access] = []
-"""What this process has done so far; kept apart from the error raised, for a file may swallow that."""
+"""The accesses of this process so far; recorded as well as raised, because a DAG file may catch the error."""
 root = ""
-"""Where the bundle stands, with a separator at its end."""
+"""Path of the bundle, with a separator at its end."""
 
 
 def audit(event: str, arguments: tuple[Any, ...]) -> None:
-    """An audit hook (`sys.addaudithook`) that refuses what it notes."""
+    """An audit hook (`sys.addaudithook`) that records and refuses forbidden accesses."""
     if event in ACCESSES:
         _refuse(f"{ACCESSES[event]} ({event})")
     if event == "open" and _is_writing(*arguments):
@@ -42,7 +42,7 @@ def audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 class NoSecrets(BaseSecretsBackend):
-    """The secrets backend that is asked before all others."""
+    """A secrets backend that refuses everything; Airflow asks it before all others."""
 
     def get_connection(self, conn_id: str, team_name: str | None = None) -> Never:
         """Refuse a connection."""
@@ -54,7 +54,7 @@ class NoSecrets(BaseSecretsBackend):
 
 
 def _is_writing(path: Any, mode: str | None, flags: int | None) -> bool:
-    """Whether a file of that name is opened to be written; what is open already comes as a number."""
+    """Whether a file is opened for writing; a path that is a number is a file descriptor that is open already."""
     return bool(flags and flags & WRITING) and not isinstance(path, int) and path != os.devnull
 
 

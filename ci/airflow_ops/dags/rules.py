@@ -1,4 +1,4 @@
-"""What a DAG of this repository must be: one function a rule, each giving what is wrong or None."""
+"""The rules for DAGs of this repository: one function per rule, which returns what is wrong, or None."""
 
 import inspect
 import re
@@ -12,9 +12,9 @@ from airflow_ops.dags.facts import POD_TEMPLATES
 from airflow_ops.dags.source_lines import Lines
 
 NO_OWNER = "airflow"
-"""What Airflow calls the owner of a task that names none."""
+"""Airflow's owner of a task that names none."""
 UNBOUNDED_RUNS = 16
-"""Airflow's own `max_active_runs_per_dag`: a DAG that does not say how many runs it stands gets this."""
+"""Airflow's own `max_active_runs_per_dag`: the limit of a DAG that does not set max_active_runs."""
 NAME = "{domain}_[a-z0-9]+_[a-z0-9_]*[a-z0-9]"
 """A DAG's id, `{domain}_{action}_{target}`; the target may end in a version, `_v2`."""
 RESERVED = ("shared", "config")
@@ -48,7 +48,7 @@ class Violation:
         file: Relative to the bundle.
         rule: The rule's name.
         detail: What is wrong, and what to do about it.
-        line: Where; 0 where it is the file as a whole.
+        line: The line; 0 for the file as a whole.
     """
 
     file: str
@@ -61,7 +61,7 @@ class Violation:
 
 
 def violations(dag: Any, file: Path, known: Known, lines: Lines) -> Iterator[Violation]:
-    """All rules that a DAG and its tasks break.
+    """Every violation of a rule by a DAG and its tasks.
 
     Args:
         dag: An `airflow.sdk.DAG`, as parsed.
@@ -108,7 +108,7 @@ def domain_violations(bundle: Path, domains: Iterable[str]) -> Iterator[Violatio
 def check_id(dag: Any, file: Path, known: Known) -> str | None:
     """`{domain}_{action}_{target}`: the folder's name, a verb, what it acts on; and the name of the file."""
     if len(file.parts) != 2:
-        return "a DAG file stands in the folder of its domain, neither above nor below it"
+        return "move the file directly into the folder of its domain, neither above nor below it"
     if dag.dag_id != file.stem:
         return f"the id is {dag.dag_id!r}, the file {file.name!r}: name both alike"
     if not re.fullmatch(NAME.format(domain=file.parts[0]), dag.dag_id):
@@ -117,7 +117,7 @@ def check_id(dag: Any, file: Path, known: Known) -> str | None:
 
 
 def check_tags(dag: Any, file: Path, known: Known) -> str | None:
-    """The domain, and what kind of DAG it is."""
+    """The tags are known, and the domain is one of them."""
     unknown = sorted(set(dag.tags) - known.tags)
     if unknown:
         return f"unknown: {', '.join(unknown)}; use those of config/tags.yaml, or add it there"
@@ -127,7 +127,7 @@ def check_tags(dag: Any, file: Path, known: Known) -> str | None:
 
 
 def check_documentation(dag: Any, file: Path, known: Known) -> str | None:
-    """What the DAG does and what to do if it fails, on its page."""
+    """The DAG's page says what it does and what to do if it fails."""
     return None if (dag.doc_md or "").strip() else "no doc_md: say what it does and what to do if it fails"
 
 
@@ -142,14 +142,14 @@ def check_run_timeout(dag: Any, file: Path, known: Known) -> str | None:
 
 
 def check_active_runs(dag: Any, file: Path, known: Known) -> str | None:
-    """How many runs the DAG stands at once is its author's decision."""
+    """The author decides how many runs of the DAG may run at the same time."""
     if dag.max_active_runs >= UNBOUNDED_RUNS:
         return f"max_active_runs is {dag.max_active_runs}: set it below {UNBOUNDED_RUNS}, Airflow's default"
     return None
 
 
 def check_callback(dag: Any, file: Path, known: Known) -> str | None:
-    """A run that times out fails no task, so only the DAG's own callback tells of it."""
+    """A run that times out fails no task, so only the DAG's own callback reports it."""
     return (
         None
         if dag.on_failure_callback
@@ -164,7 +164,7 @@ def check_default_args(dag: Any, file: Path, known: Known) -> str | None:
 
 
 def check_owner(task: Any, known: Known) -> str | None:
-    """A team that answers for it."""
+    """Each task has a team that is responsible for it."""
     return (
         "has no owner: name the team in shared.authoring.defaults.default_args"
         if task.owner in ("", NO_OWNER)
@@ -182,22 +182,22 @@ def check_timeout(task: Any, known: Known) -> str | None:
 
 
 def check_retry_delay(task: Any, known: Known) -> str | None:
-    """A delay that doubles needs a bound."""
+    """An exponential delay between retries needs an upper bound."""
     return (
         None if task.max_retry_delay else "has no max_retry_delay: take that of shared.authoring.defaults.default_args"
     )
 
 
 def check_size(task: Any, known: Known) -> str | None:
-    """A template that does not exist would start a pod without any configuration."""
+    """With a pod template that does not exist, Airflow would start a pod without any configuration."""
     template = (task.executor_config or {}).get("pod_template_file", "")
     if template not in {f"{POD_TEMPLATES}/{size}.yaml" for size in known.sizes}:
-        return f"pod template {template!r} is no size: use shared.authoring.resources.resources"
+        return f"pod template {template!r} is not that of a size: use shared.authoring.resources.resources"
     return None
 
 
 def check_pool(task: Any, known: Known) -> str | None:
-    """A task of a pool that does not exist is never started."""
+    """A task whose pool does not exist is never started."""
     if task.pool not in known.pools | {"default_pool"}:
         return f"pool {task.pool!r} is not in dags/config/pools.yaml"
     return None

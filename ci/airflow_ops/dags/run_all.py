@@ -1,4 +1,4 @@
-"""`dags run-all`: every DAG on the Airflow of this machine, to the end that it is meant to have."""
+"""`dags run-all`: run every DAG on the Airflow of this machine and compare its end with the expected one."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -17,20 +17,20 @@ from airflow_ops.dags.trials import ENDS, Trial, date_of
 
 POLL_SECONDS = 1.0
 RUN_SECONDS = 900.0
-"""A run that has not ended by then hangs: the longest takes two minutes on two busy cores."""
+"""A run that has not ended by then hangs: the longest one takes two minutes on two busy cores."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended.
+    """The result of a trial.
 
     Attributes:
         dag_id: The DAG.
-        trial: What the trial shows.
+        trial: Name of the trial.
         end: State of the run.
-        wanted: The state that it should have.
+        wanted: The expected state.
         seconds: From its trigger to its end.
-        faults: What is not as designed; empty if all is.
+        faults: What differs from the expected end; empty if nothing does.
     """
 
     dag_id: str
@@ -43,7 +43,7 @@ class Outcome:
 
 @dataclass
 class Running:
-    """A trial under way."""
+    """A trial that is running."""
 
     trial: Trial
     run_id: str
@@ -51,7 +51,7 @@ class Running:
 
 
 def run_trials(trials: Sequence[Trial], at_once: int) -> list[Outcome]:
-    """Run trials, some at once, each after those that it needs; what was paused is paused again.
+    """Run trials, some at once, each after those that it needs; DAGs that were paused are paused again.
 
     Raises:
         ProblemError: Airflow does not run here, or does not know a DAG.
@@ -87,13 +87,13 @@ def _start(client: ApiClient, trial: Trial) -> str:
     """Trigger a trial: with its partition where the DAG's timetable has partitions, else with a moment of that day."""
     if trial.partition is None or DAGApi(client).get_dag_details(trial.dag_id).timetable_partitioned:
         return airflow_api.trigger(client, trial.dag_id, trial.name, trial.partition, trial.conf)
-    # The time of day is the present one: a DAG has one run at most of a logical date.
+    # The time of day is the present one, because a DAG can have only one run for a logical date.
     moment = datetime.combine(date_of(trial.partition), datetime.now(UTC).timetz())
     return airflow_api.trigger(client, trial.dag_id, trial.name, conf=trial.conf, logical_date=moment)
 
 
 def _ready(waiting: list[Trial], running: list[Running]) -> list[Trial]:
-    """Trials whose predecessors are over; one of a DAG at a time, since its runs may share a partition."""
+    """Trials whose predecessors have ended; one trial of a DAG at a time, since its runs may share a partition."""
     open_ids = {trial.dag_id for trial in waiting} | {item.trial.dag_id for item in running}
     busy = {item.trial.dag_id for item in running}
     found: list[Trial] = []
@@ -124,7 +124,7 @@ def _outcome(client: ApiClient, item: Running) -> Outcome | None:
 
 @contextmanager
 def _unpaused(client: ApiClient, dag_ids: Sequence[str]) -> Iterator[None]:
-    """Let the scheduler run DAGs meanwhile."""
+    """Unpause DAGs for the duration of a `with` block."""
     paused = []
     for dag_id in dag_ids:
         try:
@@ -132,7 +132,8 @@ def _unpaused(client: ApiClient, dag_ids: Sequence[str]) -> Iterator[None]:
                 paused.append(dag_id)
         except NotFoundException as error:
             raise fail(
-                f"the running Airflow does not know {dag_id}.", "Was it parsed yet? `airflow-ops dags lint`."
+                f"the running Airflow does not know {dag_id}.",
+                "Wait until it is parsed, or check its file: `airflow-ops dags lint`.",
             ) from error
     try:
         for dag_id in paused:

@@ -16,18 +16,18 @@ OWNER = re.compile(r"[a-z][a-z0-9-]*")
 
 
 def scaffold(dag_id: str, owner: str, schedule: str | None) -> list[str]:
-    """Write `dags/<domain>/<dag_id>.py` and its test; nothing is written if anything is wrong.
+    """Write `dags/<domain>/<dag_id>.py` and its test; nothing is written if an argument is wrong.
 
     Args:
         dag_id: `{domain}_{action}_{target}`, with `_vN` at its end for a version beside an older one.
-        owner: The team that answers for it.
+        owner: The team that is responsible for it.
         schedule: A cron expression, or None.
 
     Returns:
         The files, by their paths below the checkout.
 
     Raises:
-        ProblemError: The name is ill-formed or taken, or an argument is wrong.
+        ProblemError: The name is malformed or taken, or an argument is wrong.
     """
     domain = dag_id.partition("_")[0]
     _check(dag_id, domain, owner, schedule)
@@ -45,7 +45,7 @@ def scaffold(dag_id: str, owner: str, schedule: str | None) -> list[str]:
     }
     for path in targets.values():
         if path.exists():
-            raise fail(f"{path.relative_to(ROOT)} is there already.", "Choose another name, or `_v2` at its end.")
+            raise fail(f"{path.relative_to(ROOT)} exists already.", "Choose another name, or append `_v2`.")
     for template, path in targets.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(Template((TEMPLATES / template).read_text()).substitute(values))
@@ -56,13 +56,15 @@ def _check(dag_id: str, domain: str, owner: str, schedule: str | None) -> None:
     if not re.fullmatch(NAME.format(domain="[a-z][a-z0-9]*"), dag_id):
         raise fail(
             f"{dag_id!r} is not {{domain}}_{{action}}_{{target}} in small letters.",
-            "Such as flights_export_carriers, or flights_export_carriers_v2 beside an older one.",
+            "Name it like flights_export_carriers, or flights_export_carriers_v2 beside an older version.",
         )
     if reason := wrong_domain(domain):
         raise fail(f"{dag_id}: {reason}.", "The first word of the id is the domain, such as `flights`.")
     if domain not in yaml.safe_load((DAGS / "config/tags.yaml").read_text()):
         raise fail(f"there is no domain {domain!r}.", f"Add it to dags/config/tags.yaml: `{domain}: what it is about`.")
     if not OWNER.fullmatch(owner) or owner == "airflow":
-        raise fail(f"--owner {owner!r} is no team.", "Small letters, digits and dashes, such as `flights`.")
+        raise fail(f"--owner {owner!r} is not a team.", "Use small letters, digits and dashes, such as `flights`.")
     if schedule is not None and not croniter.is_valid(schedule):
-        raise fail(f"--schedule {schedule!r} is no cron expression.", 'Such as "0 5 * * *": at five each day.')
+        raise fail(
+            f"--schedule {schedule!r} is not a cron expression.", 'Write one such as "0 5 * * *": at five each day.'
+        )

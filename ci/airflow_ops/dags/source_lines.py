@@ -1,4 +1,4 @@
-"""In which line of a DAG file something stands, so that a message leads there. Line 0: nobody can say."""
+"""The line of a DAG file in which something is defined, for messages. Line 0 means that the line is not known."""
 
 import ast
 import inspect
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Lines:
-    """The lines of one file by what stands in them.
+    """Finds the line of a definition in one file.
 
     Attributes:
         path: The file.
@@ -21,7 +21,7 @@ class Lines:
     tree: ast.Module
 
     def of_import(self, package: str) -> int:
-        """Where the file itself imports a package."""
+        """Line in which the file itself imports a package."""
         for node in ast.walk(self.tree):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):
@@ -31,11 +31,11 @@ class Lines:
         return 0
 
     def of_dag(self, dag_id: str) -> int:
-        """Where a DAG is made: its decorated function, else the call that names it."""
+        """Line in which a DAG is made: its decorated function, else the call that names it."""
         return self._definition(dag_id) or self._call("dag_id", dag_id)
 
     def of_task(self, task: Any, dag_id: str) -> int:
-        """Where a task is made: its function, else the call that names it, else its DAG."""
+        """Line in which a task is made: its function, else the call that names it, else its DAG."""
         function = inspect.unwrap(getattr(task, "python_callable", None) or _nothing)
         code = getattr(function, "__code__", None)
         if code is not None and code.co_filename == str(self.path):
@@ -56,7 +56,7 @@ class Lines:
 
 
 def of(path: Path) -> Lines:
-    """The lines of a file; one that is no Python has none."""
+    """The lines of a file; all are 0 where it is not valid Python."""
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):
@@ -65,10 +65,10 @@ def of(path: Path) -> Lines:
 
 
 def of_traceback(text: str, file: Path) -> int:
-    """The innermost line of a file in the text of a traceback."""
+    """The innermost line of a file that a traceback names."""
     found = re.findall(rf'File "{re.escape(str(file))}", line (\d+)', text)
     return int(found[-1]) if found else 0
 
 
 def _nothing() -> None:
-    """Stands where a task has no function."""
+    """Used for a task that has no function."""

@@ -1,4 +1,4 @@
-"""Trials: how each DAG is run to show that it works, and the end it is meant to have (`dags/config/trials.yaml`)."""
+"""Trials: how each DAG is run to show that it works, and how the run has to end (`dags/config/trials.yaml`)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,11 +14,11 @@ from airflow_ops.paths import DAGS, dag_ids
 FILE = DAGS / "config/trials.yaml"
 ENDS = ("success", "failed")
 TODAY = "today"
-"""Partition of a DAG about what Airflow itself did: on a new Airflow no other day has anything in it."""
+"""Partition of a DAG that reads Airflow's own runs: on a new Airflow, other days have none."""
 
 
 class Entry(BaseModel):
-    """One trial in the file; what each key means stands at its head."""
+    """One trial in the file; the head of the file explains each key."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -39,12 +39,12 @@ class Trial:
 
     Attributes:
         dag_id: The DAG.
-        name: What the trial shows.
-        partition: Day or month that the run is for, its partition key or logical date; None for a run without one.
+        name: What the trial shows, in a few words.
+        partition: Day or month of the run, used as its partition key or logical date; None for a run without one.
         conf: The run's conf.
         end: State in which the run has to end.
-        tasks: State in which a task has to end, by task id; a task that is not named may end in any.
-        after: DAGs whose trials have to be over before.
+        tasks: State in which a task has to end, by task id; a task that is not named may end in any state.
+        after: DAGs whose trials have to end before this one starts.
     """
 
     dag_id: str
@@ -57,30 +57,30 @@ class Trial:
 
 
 def date_of(partition: str) -> date:
-    """The day of a partition key, the first day of the month for a month.
+    """The day of a partition key; for a month, its first day.
 
     Raises:
-        ProblemError: It is neither.
+        ProblemError: It is neither a day nor a month.
     """
     for pattern in ("%Y-%m-%d", "%Y-%m"):
         try:
             return datetime.strptime(partition, pattern).replace(tzinfo=UTC).date()
         except ValueError:
             continue
-    raise fail(f"partition {partition!r} is no day and no month.", "Write 2013-01-15 or 2013-01.")
+    raise fail(f"partition {partition!r} is neither a day nor a month.", "Write 2013-01-15 or 2013-01.")
 
 
 def load_trials(wanted: Sequence[str]) -> list[Trial]:
-    """The trials of some DAGs, all where none is named, in an order in which each comes after those it needs.
+    """The trials of some DAGs (of all where none is named), ordered so that each comes after those it needs.
 
     Raises:
         ProblemError: A DAG does not exist, or the file has an unknown key or value; it is named.
     """
-    known, written = dag_ids(), read_checked(FILE, FILE.name, ENTRIES, "See the head of that file.")
+    known, written = dag_ids(), read_checked(FILE, FILE.name, ENTRIES, "The head of that file explains its keys.")
     for dag_id in (*wanted, *written):
         if dag_id not in known:
             where = "" if dag_id in wanted else f"{FILE.name}: "
-            raise fail(f"{where}there is no DAG {dag_id}.", "`airflow-ops dags list` names all.")
+            raise fail(f"{where}there is no DAG {dag_id}.", "`airflow-ops dags list` shows all DAGs.")
     trials = {dag_id: list(_trials(dag_id, written.get(dag_id, [Entry()]), known)) for dag_id in known}
     return [trial for dag_id in _ordered(trials, list(wanted) or known) for trial in trials[dag_id]]
 
@@ -91,7 +91,10 @@ def _trials(dag_id: str, entries: list[Entry], known: list[str]) -> Iterator[Tri
         if trial.partition == TODAY:
             trial = replace(trial, partition=datetime.now(UTC).date().isoformat())
         if missing := sorted(set(trial.after) - set(known)):
-            raise fail(f"{FILE.name}: {dag_id}: after: there is no DAG {missing[0]}.", "Name one that there is.")
+            raise fail(
+                f"{FILE.name}: {dag_id}: after: there is no DAG {missing[0]}.",
+                "`airflow-ops dags list` shows all DAGs.",
+            )
         yield trial
 
 
@@ -101,7 +104,8 @@ def _ordered(trials: dict[str, list[Trial]], wanted: list[str]) -> list[str]:
     def add(dag_id: str, above: tuple[str, ...]) -> None:
         if dag_id in above:
             raise fail(
-                f"{FILE.name}: {' -> '.join((*above, dag_id))}: each comes after the other.", "Break the circle."
+                f"{FILE.name}: {' -> '.join((*above, dag_id))}: each comes after the other.",
+                "Remove one of these `after` entries.",
             )
         for trial in trials[dag_id]:
             for before in trial.after:

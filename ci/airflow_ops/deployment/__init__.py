@@ -1,1 +1,1 @@
-"""From values to a running environment."""
+"""Deploy an environment: preflight, Helm, DAGs, smoke test."""

@@ -1,4 +1,4 @@
-"""Bring this checkout's commit into the DAG repository that development runs inside its cluster."""
+"""Push this checkout's commit to the DAG repository inside a development cluster."""
 
 from airflow_ops import programs
 from airflow_ops.cluster.connection import Cluster
@@ -9,7 +9,7 @@ from airflow_ops.paths import DAGS, ROOT
 def push_arguments(cluster: Cluster, refspec: str) -> list[str]:
     """Arguments for git that push a refspec through `kubectl exec`.
 
-    Whoever may exec into the pod may push: the repository has no port that takes writes.
+    Everybody who may exec into the pod may push; the repository has no port that accepts writes.
     """
     kubectl = f"{programs.find('kubectl')} --context {cluster.context} -n {cluster.namespace}"
     remote = f"ext::{kubectl} exec -i airflow-git-origin-0 -- %S /git/dags.git"
@@ -23,7 +23,7 @@ def push(cluster: Cluster) -> str | None:
         cluster: The environment.
 
     Returns:
-        The commit that was pushed, or None where there is no such repository.
+        The commit that was pushed, or None where the environment has no such repository.
 
     Raises:
         ProblemError: Git refuses.
@@ -38,6 +38,6 @@ def push(cluster: Cluster) -> str | None:
     if answer.returncode != 0:
         raise fail(
             f"the DAGs could not be pushed: {programs.error_text(answer)}.",
-            f"Is pod airflow-git-origin-0 of {cluster.namespace} ready?",
+            f"See whether its pod is ready: kubectl -n {cluster.namespace} get pod airflow-git-origin-0.",
         )
     return programs.run("git", ["rev-parse", "--short", "HEAD"], cwd=ROOT).stdout.strip()

@@ -1,4 +1,4 @@
-"""`deploy`: bring an environment to what values/ say, in the order that a migration allows."""
+"""`deploy`: install an environment from values/, in the order that a database migration needs."""
 
 import time
 
@@ -10,7 +10,7 @@ from airflow_ops.manifests.objects import releases
 from airflow_ops.options import EnvironmentName, TrialOverlays
 
 INSTALL_SECONDS = {"platform": 3900, "airflow": 900}
-"""The platform release holds the migration Job, whose own deadline is an hour; the rest starts in minutes."""
+"""The platform release runs the migration Job, which has a deadline of an hour; everything else starts in minutes."""
 
 
 def deploy(
@@ -19,8 +19,8 @@ def deploy(
 ) -> None:
     """Deploy an environment to the cluster of kubectl's context: preflight, platform with migration, Airflow, smoke.
 
-    Nothing is changed before the preflight holds. It can be run again from wherever it ended, and where nothing differs
-    it restarts nothing.
+    Nothing is changed unless the preflight succeeds. A deploy that was cut off
+    can be run again, and a deploy that changes nothing restarts nothing.
 
     Example: airflow-ops deploy dev
     """

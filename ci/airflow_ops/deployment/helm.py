@@ -1,4 +1,4 @@
-"""Install a release and show its pods meanwhile."""
+"""Install a Helm release and show its pods meanwhile."""
 
 import json
 import subprocess
@@ -12,20 +12,20 @@ from rich.table import Table
 
 from airflow_ops import programs
 from airflow_ops.cluster.connection import Cluster
-from airflow_ops.cluster.pod_diagnosis import is_well, pod_evidence, pod_state
+from airflow_ops.cluster.pod_diagnosis import is_healthy, pod_evidence, pod_state
 from airflow_ops.console import err, fail, table
 from airflow_ops.manifests.objects import Release
 
 PODS = {"platform": "app.kubernetes.io/instance={name}", "airflow": "release={name}"}
-"""Label of a release's pods by chart: the official chart has a label of its own."""
+"""Label of a release's pods by chart: the official chart uses another one."""
 PENDING_SECONDS = 900
-"""A release that is `pending` for longer belongs to no running Helm: `install` gives up before."""
+"""A release that is `pending` for longer was left by a Helm that was killed: `install` gives up earlier."""
 
 
 def install(cluster: Cluster, release: Release, seconds: int) -> None:
     """Run `helm upgrade --install` and wait until every pod is ready and every Job is done.
 
-    Can be run again from wherever it ended: what a killed Helm or a failed Job left behind is cleared first.
+    It can be run again after a failure: it first clears what a killed Helm or a failed Job left behind.
 
     Args:
         cluster: The environment.
@@ -33,7 +33,7 @@ def install(cluster: Cluster, release: Release, seconds: int) -> None:
         seconds: How long it may take.
 
     Raises:
-        ProblemError: It fails or takes too long; the pods that are not well are shown.
+        ProblemError: It fails or takes too long; the unhealthy pods are shown.
     """
     _clear_pending(cluster, release)
     _clear_failed_jobs(cluster, release)
@@ -67,14 +67,14 @@ def _watch(cluster: Cluster, release: Release, process: "subprocess.Popen[str]")
                     err.print(f"{release.name}: {name} {states[name]}", highlight=False)
             shown = states
             if _failed_jobs(cluster, release):
-                # Helm would wait for a failed Job until its own timeout; ended, it notes the release as failed.
+                # Helm would wait for a failed Job until its timeout; on SIGTERM it records the release as failed.
                 process.terminate()
                 process.wait()
             time.sleep(1)
 
 
 def _state(pod: Any) -> str:
-    return "ready" if is_well(pod) and pod.status.phase == "Running" else pod_state(pod)
+    return "ready" if is_healthy(pod) and pod.status.phase == "Running" else pod_state(pod)
 
 
 def _table(release: Release, states: dict[str, str]) -> Table:
@@ -88,11 +88,11 @@ def _table(release: Release, states: dict[str, str]) -> Table:
 def _failure(cluster: Cluster, release: Release, said: str) -> Exception:
     lines = [line for line in said.splitlines() if not line.startswith(("walk.go:", "Release "))]
     lines += [f"Job {name} failed: {why}" for name, why in _failed_jobs(cluster, release).items()]
-    ill = [pod for pod in _pods(cluster, release) if not is_well(pod)]
-    lines += [line for pod in ill for line in pod_evidence(cluster, pod)]
+    unhealthy = [pod for pod in _pods(cluster, release) if not is_healthy(pod)]
+    lines += [line for pod in unhealthy for line in pod_evidence(cluster, pod)]
     return fail(
         f"{release.name} could not be installed:\n" + "\n".join(lines),
-        "Mend what the lines above name and run the same command again: it goes on from here.",
+        "Correct what the lines above name and run the same command again: it continues from here.",
     )
 
 
@@ -104,21 +104,21 @@ def _clear_pending(cluster: Cluster, release: Release) -> None:
         age = time.time() - datetime.fromisoformat(found["updated"]).timestamp()
         if age < PENDING_SECONDS:
             raise fail(
-                f"{release.name} is {found['status']} since {age:.0f} s: another deploy seems to run.",
-                f"Wait for it; if there is none, run this again in {PENDING_SECONDS - age:.0f} s.",
+                f"{release.name} has been {found['status']} for {age:.0f} s: another deploy seems to be running.",
+                f"Wait for it. If there is none, run this again in {PENDING_SECONDS - age:.0f} s.",
             )
-        # Helm's own record of the attempt; the objects stay, and the next attempt takes them over.
+        # This deletes only Helm's record of the attempt; the objects stay, and the next attempt takes them over.
         cluster.kubectl("delete", "secret", f"sh.helm.release.v1.{release.name}.v{found['revision']}")
 
 
 def _clear_failed_jobs(cluster: Cluster, release: Release) -> None:
-    """A failed Job stays failed for Helm; deleted, it is made again. Jobs hold no data."""
+    """Delete the failed Jobs, because Helm would not run them again; it creates new ones. Jobs hold no data."""
     for name in _failed_jobs(cluster, release):
         cluster.kubectl("delete", "job", name, "--cascade=foreground")
 
 
 def _failed_jobs(cluster: Cluster, release: Release) -> dict[str, str]:
-    """Why Jobs of a release failed for good, by name."""
+    """The Jobs of a release that failed after all retries, and why."""
     selector = PODS[release.chart].format(name=release.name)
     jobs = cluster.batch.list_namespaced_job(cluster.namespace, label_selector=selector).items
     return {

@@ -1,4 +1,4 @@
-"""What must hold before a deploy changes anything."""
+"""The checks before a deploy changes anything."""
 
 import ast
 import json
@@ -31,11 +31,11 @@ PROBE_LABELS = {
 }
 """Selected by charts/platform/files/network.yaml. Without the release's instance label: Helm did not make this pod."""
 PROBE_SECONDS = 300
-"""A node pulls an image of 1.5 GB in 1 to 3 minutes; a probe that has not started by then tells why."""
+"""A node pulls an image of 1.5 GB in 1 to 3 minutes; after that, the pod's events say why it has not started."""
 
 SCRATCH = "/tmp"  # noqa: S108 an emptyDir of the probe pod
-SAID = "preflight: "
-"""What the probe's own lines begin with; the rest is what libraries warn of."""
+PREFIX = "preflight: "
+"""Prefix of the probe's own lines; the other lines are warnings of libraries."""
 PROBE_SCRIPT = """
 import importlib, os, sys
 broken = []
@@ -60,18 +60,18 @@ sys.exit(bool(broken))
 
 
 def check(cluster: Cluster) -> None:
-    """Check everything that can be known before a change; print a line for each check that holds.
+    """Run all checks; print a line for each that succeeds.
 
     Args:
         cluster: The environment.
 
     Raises:
-        ProblemError: One does not hold; the object or key is named.
+        ProblemError: A check fails; the object or key is named.
     """
     environment = cluster.environment
     _passed(f"context {cluster.context} is one of {environment.name}'s")
     official_chart.ensure()
-    _passed("the official chart is here and its digest is right")
+    _passed("the official chart is in place and its digest is right")
     manifests = render_environment(environment)
     _passed(f"{counted(len(manifests), 'manifest')} can be rendered")
     check_kinds(cluster, manifests)
@@ -90,7 +90,7 @@ def _passed(what: str) -> None:
 
 
 def check_kinds(cluster: Cluster, manifests: list[Manifest]) -> None:
-    """Make sure that the cluster serves every kind that will be applied.
+    """Check that the cluster serves every kind that will be applied.
 
     Raises:
         ProblemError: A custom resource definition is missing.
@@ -105,7 +105,7 @@ def check_kinds(cluster: Cluster, manifests: list[Manifest]) -> None:
 
 
 def check_namespace(cluster: Cluster) -> None:
-    """Make the environment's namespace from k8s/namespace.yaml where it is missing, and check that it restricts pods.
+    """Create the environment's namespace from k8s/namespace.yaml where it is missing, and check that it restricts pods.
 
     Raises:
         ProblemError: The namespace does not enforce the `restricted` Pod Security standard.
@@ -131,10 +131,10 @@ def namespace_text(environment: Environment) -> str:
 
 
 def check_priority_classes(cluster: Cluster) -> None:
-    """Make the priority classes of k8s/priority-classes.yaml where they are missing; they belong to the whole cluster.
+    """Create the priority classes of k8s/priority-classes.yaml that are missing; they belong to the whole cluster.
 
     Raises:
-        ProblemError: One is missing and may not be made with these rights; kubectl's own words are in the message.
+        ProblemError: One is missing and this user may not create it; kubectl's error is in the message.
     """
     wanted = {document["metadata"]["name"] for document in yaml.safe_load_all(PRIORITY_CLASSES.read_text()) if document}
     names = cluster.kubectl("get", "priorityclasses", "--output", "jsonpath={.items[*].metadata.name}")
@@ -143,7 +143,7 @@ def check_priority_classes(cluster: Cluster) -> None:
 
 
 def check_secrets(cluster: Cluster, manifests: list[Manifest]) -> None:
-    """Make sure that each Secret which a pod names exists, or that something in the manifests makes it.
+    """Check that each Secret that a pod names exists, or that something in the manifests will make it.
 
     Raises:
         ProblemError: Secrets are missing and nothing makes them; they are named.
@@ -164,7 +164,7 @@ def check_secrets(cluster: Cluster, manifests: list[Manifest]) -> None:
 
 
 def imports_of_dags() -> list[str]:
-    """Modules of providers that DAGs and the library import, without importing anything."""
+    """Modules of providers that DAGs and the library import, found without importing anything."""
     found: set[str] = set()
     for path in DAGS.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(), str(path))):
@@ -178,7 +178,7 @@ def imports_of_dags() -> list[str]:
 
 
 def secrets_backends(values: Values) -> list[str]:
-    """Classes of the secrets backends that the configuration names, of the control plane and of workers."""
+    """Classes of the secrets backends in the configuration, of the control plane and of workers."""
     config = values["airflow"]["config"]
     named = (config.get("secrets", {}).get("backend"), config.get("workers", {}).get("secrets_backend"))
     return sorted({name for name in named if name})
@@ -187,7 +187,7 @@ def secrets_backends(values: Values) -> list[str]:
 def probe_image(cluster: Cluster) -> None:
     """Start the environment's image once: pull it, import what it needs, reach the database if there is one.
 
-    A migration can print a traceback and still succeed where the auth manager cannot be imported: seen here first.
+    The auth manager is imported too: where it cannot be, a migration prints a traceback and still succeeds.
 
     Raises:
         ProblemError: The image cannot be pulled, an import fails, or the database does not answer.
@@ -205,10 +205,10 @@ def probe_image(cluster: Cluster) -> None:
         log = ""
         if pod.status.phase == "Failed":
             lines = cluster.log(PROBE).splitlines()
-            log = "\n".join(line.removeprefix(SAID) for line in lines if line.startswith(SAID)) or "\n".join(lines)
+            log = "\n".join(line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)) or "\n".join(lines)
         raise fail(
-            f"the image {environment.image} is not fit:\n" + (log or "\n".join(pod_evidence(cluster, pod))),
-            "Mend the image or the database that the lines above name; nothing was changed.",
+            f"the image {environment.image} does not work:\n" + (log or "\n".join(pod_evidence(cluster, pod))),
+            "Correct the image or the database as the lines above say; nothing was changed.",
         )
     finally:
         _delete_probe(cluster)

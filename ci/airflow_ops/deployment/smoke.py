@@ -1,4 +1,4 @@
-"""`smoke`: run the canary on an environment and look at the worker pods it ran in."""
+"""`smoke`: run the canary DAG on an environment and check the worker pods that it ran in."""
 
 import time
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from rich.table import Table
 
 from airflow_ops.cluster import airflow_api
 from airflow_ops.cluster.connection import Cluster, connect
-from airflow_ops.cluster.pod_diagnosis import is_well, pod_evidence
+from airflow_ops.cluster.pod_diagnosis import is_healthy, pod_evidence
 from airflow_ops.console import counted, err, fail, out, table
 from airflow_ops.environments.environment import Environment
 from airflow_ops.options import EnvironmentName, TrialOverlays
@@ -28,7 +28,7 @@ from airflow_ops.waiting import wait_until
 
 CANARY = "platform_run_canary"
 DAG_SECONDS = 180
-"""From a push to a DAG that can run: mirror, bundle refresh and parse take under a minute; a first parse longer."""
+"""From a push until a DAG can run: mirror, bundle refresh and parse take under a minute, a first parse longer."""
 RUN_SECONDS = 600
 LOG_LINES = 15
 ENDED = {"success", "failed"}
@@ -36,12 +36,12 @@ ENDED = {"success", "failed"}
 
 @dataclass
 class CanaryRun:
-    """One run of the canary and what was seen of it.
+    """One run of the canary and the worker pods seen so far.
 
     Attributes:
         client: Client of the environment's Airflow.
         run_id: The run.
-        pods: Worker pods seen so far, by name, as they were seen last.
+        pods: The worker pods by name, in the last state that was seen.
     """
 
     client: ApiClient
@@ -56,8 +56,8 @@ class CanaryRun:
         """The task instances of the run."""
         return list(TaskInstanceApi(self.client).get_task_instances(CANARY, self.run_id, limit=100).task_instances)
 
-    def see_pods(self, cluster: Cluster) -> None:
-        """Remember the worker pods there are: KubernetesExecutor deletes them once they are done."""
+    def record_pods(self, cluster: Cluster) -> None:
+        """Record the present worker pods, because KubernetesExecutor deletes them once they are done."""
         selector = f"kubernetes_executor=True,dag_id={CANARY}"
         for pod in cluster.core.list_namespaced_pod(cluster.namespace, label_selector=selector).items:
             if (pod.metadata.annotations or {}).get("run_id") == self.run_id:
@@ -65,9 +65,9 @@ class CanaryRun:
 
 
 def pods_without_template(pods: dict[str, Any], sizes: set[str]) -> list[str]:
-    """Why worker pods are not made from a template of pod_templates/, a line each; empty if all are.
+    """The worker pods that are not made from a template of pod_templates/, a line each; empty if all are.
 
-    A template that the scheduler does not find is only a warning there: it starts a bare pod.
+    Where the scheduler does not find a template, it only logs a warning and starts a bare pod.
 
     Args:
         pods: Pods by name.
@@ -79,7 +79,7 @@ def pods_without_template(pods: dict[str, Any], sizes: set[str]) -> list[str]:
         if size not in sizes:
             lines.append(f"pod {name} is of no known size: its label `size` is {size!r}, not one of {sorted(sizes)}")
         elif pod.spec.restart_policy != "Never" or not pod.spec.volumes:
-            lines.append(f"pod {name} has not the shape of pod_templates/{size}.yaml")
+            lines.append(f"pod {name} does not match pod_templates/{size}.yaml")
     return lines
 
 
@@ -97,12 +97,12 @@ def _wait_for_dag(client: ApiClient) -> None:
         lines = [f"{e.filename}: {(e.stack_trace or '').strip().splitlines()[-1]}" for e in errors]
         raise fail(
             f"{CANARY} is not there {DAG_SECONDS} s after the deploy. Import errors: {'; '.join(lines) or 'none'}.",
-            "Was it pushed, and does the Git mirror serve it? See the DAG processor's log.",
+            "Check that it was pushed and that the Git mirror serves it: see the logs of DAG processor and Git mirror.",
         )
 
 
 def run_canary(cluster: Cluster, client: ApiClient) -> CanaryRun:
-    """Trigger the canary and wait for its end.
+    """Trigger the canary and wait until it has ended.
 
     Args:
         cluster: The environment.
@@ -116,7 +116,7 @@ def run_canary(cluster: Cluster, client: ApiClient) -> CanaryRun:
     with Live(console=err, transient=True, refresh_per_second=4) as live:
 
         def has_ended() -> bool:
-            run.see_pods(cluster)
+            run.record_pods(cluster)
             if err.is_terminal:
                 live.update(_table(run))
             return run.state() in ENDED
@@ -144,7 +144,7 @@ def _failure(cluster: Cluster, run: CanaryRun, state: str) -> Exception:
         lines.append(f"task {task.task_id} is {task.state.value} after try {task.try_number}")
         if task.state.value in ("failed", "up_for_retry"):
             lines += [f"  {line}" for line in _log(run, task)]
-    lines += [line for pod in run.pods.values() if not is_well(pod) for line in pod_evidence(cluster, pod)]
+    lines += [line for pod in run.pods.values() if not is_healthy(pod) for line in pod_evidence(cluster, pod)]
     return fail(
         f"the canary's run {run.run_id} is {state} after at most {RUN_SECONDS} s:\n" + "\n".join(lines),
         "The lines above are its failed tasks, their last log lines and their pods' events.",
@@ -161,7 +161,7 @@ def _log(run: CanaryRun, task: Any) -> list[str]:
 
 
 def check(cluster: Cluster) -> None:
-    """Run the canary and look at its pods; print what was seen.
+    """Run the canary and check its pods; print a summary.
 
     Raises:
         ProblemError: The canary fails, or a worker pod is not made from a template of ours.
@@ -175,7 +175,7 @@ def check(cluster: Cluster) -> None:
     if faults or not run.pods:
         raise fail(
             "; ".join(faults) or f"no worker pod was seen in {cluster.namespace} while the canary ran.",
-            "Is ConfigMap <release>-pod-templates mounted in the scheduler at /opt/airflow/pod_templates?",
+            "Check that ConfigMap <release>-pod-templates is mounted in the scheduler at /opt/airflow/pod_templates.",
         )
     seconds = time.monotonic() - started
     out.print(

@@ -1,1 +1,1 @@
-"""What an environment is: its values, contexts, releases and image, and the official chart under it."""
+"""An environment: its values, contexts, namespace and image, and the official chart that it uses."""

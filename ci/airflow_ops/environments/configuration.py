@@ -1,4 +1,4 @@
-"""Configuration files of the repository, read and checked against a model."""
+"""Read configuration files of the repository and check them against a model."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -15,17 +15,17 @@ PLAIN = {
     "model_type": "should be a map",
     "dict_type": "should be a map",
 }
-"""Types of pydantic's errors, in the words of YAML."""
+"""Types of pydantic's errors, described in the terms of YAML."""
 
 
 def read_checked(path: Path, shown: Path | str, adapter: TypeAdapter[T], rule: str) -> T:
-    """Read a YAML file that a pydantic model describes.
+    """Read a YAML file and check it against a pydantic model.
 
     Args:
         path: The file; an empty one is an empty map.
-        shown: How an error names it.
+        shown: Its name in an error.
         adapter: The model.
-        rule: What a right file looks like, in a sentence, for the error.
+        rule: A sentence on what a correct file looks like, for the error.
 
     Raises:
         ProblemError: It is not YAML, or a key is unknown, missing or wrong; file and key are named.

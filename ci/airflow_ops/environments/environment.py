@@ -1,4 +1,4 @@
-"""What an environment is: its overlays and contexts from k8s/environments.yaml, and the values that they lead to."""
+"""An environment: its overlays and contexts from k8s/environments.yaml, and its values."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from airflow_ops.environments.values import Values, layers, merge, read_yaml
 from airflow_ops.paths import ROOT
 
 FILE = Path("k8s/environments.yaml")
-"""Below a checkout: the one place that says which overlays an environment is made of, and where it may be deployed."""
+"""Path in a checkout of the only file with the overlays of each environment and the contexts it may be deployed to."""
 
 
 class Entry(BaseModel):
@@ -47,11 +47,11 @@ class Environment:
 
     @classmethod
     def load(cls, name: str, trial: Iterable[str] | None = (), root: Path = ROOT) -> Self:
-        """An environment as a checkout has it.
+        """Load an environment from a checkout.
 
         Args:
             name: A key of k8s/environments.yaml.
-            trial: Further overlays, over those of the environment.
+            trial: Further overlays, applied after those of the environment.
             root: The checkout.
 
         Raises:
@@ -72,19 +72,19 @@ class Environment:
 
     @property
     def namespace(self) -> str:
-        """The namespace that all of it is in."""
+        """The namespace of all its objects."""
         return f"airflow-{self.name}"
 
     @property
     def value_files(self) -> list[Path]:
-        """Its values files in the order in which Helm takes them: base, the environment, each overlay."""
+        """Its values files in the order in which Helm merges them: base, the environment, each overlay."""
         folder = self.root / "values"
         overlays = [folder / "overlays" / f"{overlay}.yaml" for overlay in self.overlays]
         return [folder / "base.yaml", folder / f"{self.name}.yaml", *overlays]
 
     @cached_property
     def values(self) -> Values:
-        """Its values as the charts see them: the layers merged, the defaults of charts/platform below.
+        """Its values as the charts see them: all layers merged over the defaults of charts/platform.
 
         Raises:
             ProblemError: A file is not YAML, or not a map.
@@ -112,10 +112,10 @@ def environment_names(root: Path = ROOT) -> list[str]:
 
 
 def read_entries(root: Path) -> dict[str, Entry]:
-    """What k8s/environments.yaml of a checkout says.
+    """Read k8s/environments.yaml of a checkout.
 
     Raises:
-        ProblemError: It is missing, is not YAML, or has an unknown, missing or mistyped key; the key is named.
+        ProblemError: It is missing or not YAML, or a key is unknown, missing or of a wrong type; the key is named.
     """
     path = root / FILE
     if not path.exists():

@@ -1,4 +1,4 @@
-"""The official chart, by version and digest, from wherever it can be had."""
+"""The official chart, pinned by version and digest, from a file, a cache or its repository."""
 
 import hashlib
 import os
@@ -22,11 +22,11 @@ DOWNLOAD_TIMEOUT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Pin:
-    """Which archive is wanted: read from charts/airflow/Chart.yaml, where alone it stands.
+    """The wanted archive, as charts/airflow/Chart.yaml pins it; no other file names version or digest.
 
     Attributes:
         name: Name of the chart.
-        version: Its version, exact.
+        version: Its exact version.
         repository: URL of the chart repository.
         sha256: Digest of the archive, 64 hexadecimal digits.
         folder: Where Helm looks for it: charts/airflow/charts.
@@ -40,12 +40,12 @@ class Pin:
 
     @property
     def file(self) -> str:
-        """Name of the archive, as every chart repository has it."""
+        """Name of the archive, the same in every chart repository."""
         return f"{self.name}-{self.version}.tgz"
 
     @property
     def path(self) -> Path:
-        """Where the archive ends up."""
+        """Where Helm expects the archive."""
         return self.folder / self.file
 
 
@@ -80,7 +80,7 @@ def read_pin(root: Path = ROOT) -> Pin:
 
 
 def helm_cache(environ: Mapping[str, str]) -> Path:
-    """The folder of Helm's own archive cache, by the variables that Helm itself reads (`helm env`)."""
+    """The folder of Helm's archive cache, from the variables that Helm itself reads (`helm env`)."""
     if "HELM_REPOSITORY_CACHE" in environ:
         return Path(environ["HELM_REPOSITORY_CACHE"])
     if "HELM_CACHE_HOME" in environ:
@@ -90,10 +90,10 @@ def helm_cache(environ: Mapping[str, str]) -> Path:
 
 
 def find_archive(pin: Pin, environ: Mapping[str, str]) -> Path | None:
-    """The first place on this machine that has the archive; None if none has.
+    """The archive in the first place on this machine that has it; None if no place has it.
 
     Raises:
-        ProblemError: The place that comes first holds another archive, or `AIRFLOW_CHART_ARCHIVE` names no file.
+        ProblemError: That place has another archive, or `AIRFLOW_CHART_ARCHIVE` does not name a file.
     """
     if pin.path.exists():
         return _checked(pin.path, pin, f"Delete {pin.path} and run `airflow-ops deps` again.")
@@ -138,7 +138,7 @@ def download(pin: Pin) -> bytes:
             url = str(httpx.URL(f"{pin.repository}/").join(path))
             content = client.get(url).raise_for_status().content
     except httpx.HTTPError as error:
-        raise fail(f"{pin.file} is nowhere on this machine, and its download failed: {error}.", offline) from error
+        raise fail(f"{pin.file} is not on this machine, and its download failed: {error}.", offline) from error
     except (yaml.YAMLError, KeyError, TypeError, StopIteration) as error:
         raise fail(f"{pin.repository}/index.yaml does not list {pin.name} {pin.version}.", offline) from error
     _check_digest(content, url, pin, "The download is damaged or not what was published: do not use it. " + offline)
@@ -146,9 +146,9 @@ def download(pin: Pin) -> bytes:
 
 
 def _put(content: bytes, pin: Pin) -> None:
-    """Write the archive in one step, and drop archives of other versions: Helm would render them too."""
+    """Write the archive atomically, and delete archives of other versions, because Helm would render them too."""
     pin.folder.mkdir(parents=True, exist_ok=True)
-    # A leading dot hides the unfinished file from a Helm that runs meanwhile.
+    # Helm ignores a file with a leading dot, so one that runs meanwhile does not read the unfinished archive.
     handle, name = tempfile.mkstemp(dir=pin.folder, prefix=f".{pin.file}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -164,17 +164,17 @@ def _put(content: bytes, pin: Pin) -> None:
 
 
 def ensure(root: Path = ROOT, environ: Mapping[str, str] = os.environ) -> Path:
-    """Have the official chart where Helm looks for it, its digest checked; what is there already is not written again.
+    """Put the official chart where Helm looks for it and check its digest; a chart in place is not written again.
 
     Args:
         root: A checkout of this repository.
-        environ: The environment that names the caches.
+        environ: Environment variables, which name the caches.
 
     Returns:
         The archive in charts/airflow/charts.
 
     Raises:
-        ProblemError: No place has it, or one has another archive under its name.
+        ProblemError: No place has it, or the archive in one of them has another digest.
     """
     pin = read_pin(root)
     found = find_archive(pin, environ)
@@ -185,13 +185,15 @@ def ensure(root: Path = ROOT, environ: Mapping[str, str] = os.environ) -> Path:
 
 def deps(
     check: Annotated[
-        bool, typer.Option("--check", help="Only tell what would be done; exit 1 if the chart is not in place.")
+        bool, typer.Option("--check", help="Change nothing; exit 1 if the chart is not in place.")
     ] = False,
 ) -> None:
     """Put the official chart, by version and digest, where Helm looks for it.
 
-    Taken from the first that has it: charts/airflow/charts, the file named by AIRFLOW_CHART_ARCHIVE,
-    Helm's archive cache, the official repository.
+    It is taken from the first place that has it: charts/airflow/charts, the file
+    named by AIRFLOW_CHART_ARCHIVE, Helm's archive cache, the official repository.
+
+    Example: airflow-ops deps --check
     """
     pin = read_pin()
     if check:

@@ -1,4 +1,4 @@
-"""The pools of the platform, as `dags/config/pools.yaml` has them."""
+"""The pools of the platform, from `dags/config/pools.yaml`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,39 +10,39 @@ from airflow_ops.paths import CHARTS, DAGS
 
 POOLS = DAGS / "config/pools.yaml"
 SCRIPT = CHARTS / "platform/files/scripts/pools.py"
-"""Makes Airflow's pools those on its standard input; the migration Job runs it too."""
+"""Replaces Airflow's pools with those on its standard input; the migration Job runs it too."""
 
 
-def _lets_something_run(slots: int) -> int:
+def _not_zero(slots: int) -> int:
     if slots == -1 or slots > 0:
         return slots
-    raise ValueError(f"{slots} lets nothing run; -1 is without limit")
+    raise ValueError(f"a task needs at least one slot, found {slots}; -1 means no limit")
 
 
-def _is_ours(name: str) -> str:
+def _not_default_pool(name: str) -> str:
     if name == "default_pool":
         raise ValueError("Airflow's own pool is set by [core] default_pool_task_slot_count")
     return name
 
 
 class Pool(BaseModel):
-    """One pool, with the keys that Airflow's own import of pools has."""
+    """One pool, with the keys of `airflow pools import`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    slots: Annotated[int, AfterValidator(_lets_something_run)]
+    slots: Annotated[int, AfterValidator(_not_zero)]
     description: str
     include_deferred: bool = False
 
 
-ALL = TypeAdapter(dict[Annotated[str, AfterValidator(_is_ours)], Pool])
+ALL = TypeAdapter(dict[Annotated[str, AfterValidator(_not_default_pool)], Pool])
 
 
 def load_pools(path: Path = POOLS) -> dict[str, dict[str, Any]]:
-    """Pools by name: `slots` (-1 is without limit), `description`, and `include_deferred` where the file says it.
+    """Pools by name: `slots` (-1 means no limit), `description`, and `include_deferred` where the file has it.
 
     Raises:
-        ProblemError: A key is unknown, missing or mistyped; it is named.
+        ProblemError: A key is unknown, missing or of a wrong type; it is named.
     """
-    rule = "A pool has slots (a number), a description and perhaps include_deferred."
+    rule = "A pool has slots (a number), a description and optionally include_deferred."
     return {name: pool.model_dump(exclude_unset=True) for name, pool in read_checked(path, path, ALL, rule).items()}

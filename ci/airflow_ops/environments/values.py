@@ -1,4 +1,4 @@
-"""Values files, layered as Helm layers them."""
+"""Values files, merged as Helm merges them."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ Values = dict[str, Any]
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Values:
-    """Merge two layers as Helm does: maps are merged, all else is replaced, and null removes a key."""
+    """Merge two layers as Helm does: maps are merged, everything else is replaced, and null removes a key."""
     merged = dict(below)
     for key, value in above.items():
         if value is None:
@@ -27,7 +27,7 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Values:
 
 
 def layers(files: Iterable[Path]) -> Values:
-    """Some values files merged, each over the one before.
+    """Merge values files, each over the one before.
 
     Raises:
         ProblemError: See `read_yaml`.

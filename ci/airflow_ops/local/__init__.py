@@ -1,1 +1,1 @@
-"""The platform on this machine: no cluster, no container engine, no chart."""
+"""The platform on this machine, without cluster, container engine or chart."""

@@ -20,20 +20,20 @@ from airflow_ops.paths import STATE, dag_ids
 from airflow_ops.waiting import wait_until
 
 HEALTHY_SECONDS = 180.0
-"""Start of four Airflow processes: 20 s measured on two idle cores; the rest is for busy ones."""
+"""The four Airflow processes start in 20 s, measured on two idle cores; the rest is for busy machines."""
 DAGS_SECONDS = 120.0
 DEFAULT_PORT = 8080
 NOT_RUNNING = 3
-"""Exit code of `status` when not every component is healthy, as systemctl has it."""
+"""Exit code of `status` when not every component is healthy, the same as that of systemctl."""
 HEALTH_KEYS = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
 
 
 def up(
-    port: Annotated[int | None, typer.Option(help="Port of the page; the next two serve logs.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the web page; the next two ports serve logs.")] = None,
 ) -> None:
     """Start Airflow on this machine and load January 2013 of the flights.
 
-    Does nothing where all runs and is loaded.
+    Does nothing if Airflow runs and the data is loaded.
 
     Example: airflow-ops up --port 9080
     """
@@ -44,8 +44,8 @@ def up(
     with progress() as bar:
         started = _start(processes, settings, bar)
         client = airflow_api.api_client(settings.url, USER, settings.password)
-        objects.bring_in(client, settings.variables)
-        objects.bring_in_pools(settings)
+        objects.import_variables(client, settings.variables)
+        objects.import_pools(settings)
         _wait(bar, "DAGs parsed", DAGS_SECONDS, lambda: _dags_parsed(client), _logs_hint())
         loaded = pipeline.run_pipeline(client, bar)
     if not started and not loaded:
@@ -59,13 +59,13 @@ def down() -> None:
     Example: airflow-ops down
     """
     stopped = LocalProcesses().stop()
-    out.print(f"stopped {', '.join(stopped)}" if stopped else "nothing runs")
+    out.print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
 
 
 def status(
     as_json: AsJson = False,
 ) -> None:
-    """Tell what runs, what has run and what the warehouse holds; exit code 3 where a component is not healthy.
+    """Show the components, the DAG runs and the rows in the warehouse; exit code 3 if a component is not healthy.
 
     Example: airflow-ops status --json
     """
@@ -87,25 +87,25 @@ def _start(processes: LocalProcesses, settings: LocalSettings, bar: Progress) ->
         write_settings(settings)
         line = bar.add_task("metadata database", total=1)
         run_airflow(settings, "db", "migrate")
-        _let_readers_and_writers_work_at_once(metadata_database(STATE))
+        _enable_write_ahead_log(metadata_database(STATE))
         bar.update(line, completed=1)
         started = processes.start_missing(settings)
     _wait(bar, "components healthy", HEALTHY_SECONDS, lambda: _components_healthy(processes, settings), _logs_hint())
     return started
 
 
-def _let_readers_and_writers_work_at_once(path: Path) -> None:
-    """Switch an SQLite file to write-ahead logging, which it keeps; four processes share it."""
+def _enable_write_ahead_log(path: Path) -> None:
+    """Switch an SQLite file to write-ahead logging for good, so that four processes can read and write it at once."""
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA journal_mode = WAL")
 
 
 def _logs_hint() -> str:
-    return f"See {STATE / 'logs'}/<component>.log; `make down`, mend it, and run `make up` again."
+    return f"See {STATE / 'logs'}/<component>.log; run `make down`, correct the cause, and run `make up` again."
 
 
 def _wait(bar: Progress, what: str, seconds: float, healthy: Callable[[], tuple[int, int]], hint: str) -> None:
-    """Wait until `healthy` counts (done, total) as equal."""
+    """Wait until both numbers of `healthy`, done and total, are equal."""
     line = bar.add_task(what, total=None)
     done, total = 0, 0
 
@@ -133,7 +133,8 @@ def _dags_parsed(client: ApiClient) -> tuple[int, int]:
     errors = ImportErrorApi(client).get_import_errors().import_errors
     if errors:
         raise fail(
-            f"{errors[0].filename} cannot be imported:\n{errors[0].stack_trace}", "Mend that file; it is read again."
+            f"{errors[0].filename} cannot be imported:\n{errors[0].stack_trace}",
+            "Correct that file; Airflow reads it again by itself.",
         )
     known = {dag.dag_id for dag in DAGApi(client).get_dags(limit=1000).dags}
     return len(known & set(dag_ids())), len(dag_ids())
@@ -163,7 +164,7 @@ def warehouse_rows(path: Path) -> dict[str, int]:
         return {}
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
         tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
-        # A table's name cannot be a parameter; these come from the database itself.
+        # A table's name cannot be a query parameter; these names come from the database itself.
         return {name: database.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for (name,) in tables}  # noqa: S608
 
 

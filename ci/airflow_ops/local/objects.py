@@ -22,7 +22,7 @@ from airflow_ops.local.settings import LocalSettings
 OVERWRITE = BulkActionOnExistence.OVERWRITE
 
 
-def bring_in(client: ApiClient, variables: dict[str, str]) -> None:
+def import_variables(client: ApiClient, variables: dict[str, str]) -> None:
     """Create or overwrite variables through the REST API.
 
     Args:
@@ -39,14 +39,14 @@ def bring_in(client: ApiClient, variables: dict[str, str]) -> None:
     answer = VariableApi(client).bulk_variables(BulkBodyVariableBody(actions=[ActionsInner4(create)]))
     errors = answer.create.errors if answer.create else []
     if errors:
-        raise fail(f"Airflow refused variables: {errors}.", "Mend platform.variables in values/.")
+        raise fail(f"Airflow refused variables: {errors}.", "Correct platform.variables in values/.")
 
 
-def bring_in_pools(settings: LocalSettings) -> None:
-    """Make the pools those of `dags/config/pools.yaml`, by the program that does it on a cluster.
+def import_pools(settings: LocalSettings) -> None:
+    """Replace the pools with those of `dags/config/pools.yaml`, by the same program as on a cluster.
 
     Raises:
-        ProblemError: The file is wrong, or the metadata database refused it.
+        ProblemError: The file is wrong, or the program failed; its last line is shown.
     """
     done = subprocess.run(
         [sys.executable, str(SCRIPT)],
@@ -58,4 +58,7 @@ def bring_in_pools(settings: LocalSettings) -> None:
     )
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise fail(f"the pools could not be set: {last}", "See dags/config/pools.yaml.")
+        raise fail(
+            f"the pools could not be set: {last}",
+            "Correct what that line names; the pools are in dags/config/pools.yaml.",
+        )

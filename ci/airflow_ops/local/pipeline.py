@@ -1,4 +1,4 @@
-"""Load a month of flights through the running Airflow, and see that every DAG of the platform works."""
+"""Load a month of flights through the running Airflow, and check that the platform's DAGs work."""
 
 import time
 from collections import Counter
@@ -32,21 +32,21 @@ INGEST, REPORT, HEALTH, CANARY = (
 MONTH = "2013-01"
 DAYS = 31
 PARALLEL_DAYS = 4
-"""Days loaded at once: more only queue for two cores and for SQLite's one writer."""
+"""Days loaded at once: more would only wait for two cores and for SQLite, which allows one writer."""
 POLL_SECONDS = 2.0
-"""Each look costs the API server about a tenth of a second of CPU."""
+"""Each poll costs the API server about a tenth of a second of CPU."""
 UNFINISHED = {"queued", "running"}
 PROGRESS_SECONDS = 300.0
-"""No run of the pipeline ends for this long: something hangs (the longest step takes well under a minute)."""
+"""If no run of the pipeline ends for this long, something hangs: the longest step takes well under a minute."""
 
 
 @dataclass
 class PipelineRuns:
-    """The DAG runs that one pass of the pipeline waits for.
+    """The DAG runs that `run_pipeline` waits for.
 
     Attributes:
         client: Client of the running Airflow.
-        manual: Run ids by DAG, of runs that were triggered in this pass.
+        manual: Run ids by DAG, of the runs that were triggered here.
     """
 
     client: ApiClient
@@ -58,7 +58,7 @@ class PipelineRuns:
             DAGApi(self.client).patch_dag(dag_id, DAGPatchBody(is_paused=False))
 
     def states(self, dag_id: str) -> dict[str, str]:
-        """State of the runs that count, by partition or run id."""
+        """States of the runs to wait for, by partition or run id."""
         runs = DagRunApi(self.client).get_dag_runs(dag_id, limit=100, order_by=["-id"]).dag_runs
         if dag_id in self.manual:
             return {run.dag_run_id: run.state.value for run in runs if run.dag_run_id == self.manual[dag_id]}
@@ -66,10 +66,10 @@ class PipelineRuns:
         return {partition: state for partition, state in keyed if partition.startswith(MONTH)}
 
     def backfill(self) -> bool:
-        """Ask for the days that are missing or failed; a backfill that still runs is waited for.
+        """Request the days that are missing or failed; a backfill that is still running serves as well.
 
         Returns:
-            Whether there was anything to ask for.
+            Whether any day was missing.
         """
         done = [state for state in self.states(INGEST).values() if state == "success"]
         if len(done) == DAYS:
@@ -101,7 +101,7 @@ class PipelineRuns:
 
 @dataclass(frozen=True)
 class Expectation:
-    """How many runs of a DAG have to succeed."""
+    """A DAG and how many of its runs have to succeed."""
 
     dag_id: str
     runs: int
@@ -118,7 +118,7 @@ def run_pipeline(client: ApiClient, bar: Progress) -> bool:
         Whether anything had to be loaded.
 
     Raises:
-        ProblemError: A run failed or nothing goes on; the tasks are named.
+        ProblemError: A run failed, or no run ends any more; the failed tasks are named.
     """
     runs = PipelineRuns(client)
     runs.unpause()
@@ -163,8 +163,8 @@ def _show(bar: Progress, lines: dict[str, TaskID], states: dict[str, Counter[str
 
 def _unfinished(runs: PipelineRuns, dag_ids: list[str]) -> Exception:
     tasks = [f"{dag_id}.{task} in run {run}" for dag_id in dag_ids for run, task in runs.failed_tasks(dag_id)]
-    told = "; ".join(tasks) if tasks else f"no end of {', '.join(dag_ids)} in {PROGRESS_SECONDS:.0f} s"
+    cause = "; ".join(tasks) if tasks else f"no run of {', '.join(dag_ids)} ended for {PROGRESS_SECONDS:.0f} s"
     return fail(
-        f"the pipeline did not end well: {told}.",
-        "Airflow is left running: see the task's log on its page, mend it, and run `make up` again.",
+        f"the pipeline failed: {cause}.",
+        "Airflow is left running: see the task's log on the web page, correct the cause, and run `make up` again.",
     )

@@ -1,4 +1,4 @@
-"""The four processes of the local Airflow: start, find again, stop. No other process is ever touched."""
+"""The four processes of the local Airflow: start, find again, stop. Other processes are never touched."""
 
 import json
 import os
@@ -16,18 +16,18 @@ from airflow_ops.paths import ROOT, STATE
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 AIRFLOW = ROOT / ".venv/bin/airflow"
 STOP_SECONDS = 30.0
-"""A scheduler waits up to 20 s for its executor to end (Airflow's own shutdown), then it may be killed."""
+"""A scheduler waits up to 20 s for its executor when it shuts down; after that it may be killed."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A process that was started here; the time of creation tells it from a later one with the same id."""
+    """A process that was started here; its creation time distinguishes it from a later one with the same id."""
 
     pid: int
     created: float
 
     def process(self) -> psutil.Process | None:
-        """The living process, or None."""
+        """The running process, or None."""
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.created) < 1
@@ -48,7 +48,7 @@ class LocalProcesses:
 
     @property
     def record(self) -> Path:
-        """File that remembers port and processes."""
+        """File that records port and processes."""
         return self.state / "processes.json"
 
     def _read(self) -> dict[str, dict[str, float]]:
@@ -59,7 +59,7 @@ class LocalProcesses:
         return int(json.loads(self.record.read_text())["port"]) if self.record.exists() else None
 
     def alive(self) -> dict[str, psutil.Process]:
-        """Living processes by component."""
+        """Running processes by component."""
         found = {name: Identity(int(entry["pid"]), entry["created"]).process() for name, entry in self._read().items()}
         return {name: process for name, process in found.items() if process}
 
@@ -68,7 +68,7 @@ class LocalProcesses:
         return self.state / "logs" / f"{component}.log"
 
     def start_missing(self, settings: LocalSettings) -> list[str]:
-        """Start every component that does not run.
+        """Start every component that is not running.
 
         Returns:
             Names of the components that were started.
@@ -102,7 +102,7 @@ class LocalProcesses:
         return {"pid": child.pid, "created": psutil.Process(child.pid).create_time()}
 
     def stop(self) -> list[str]:
-        """Stop what runs, with its children; what does not end in `STOP_SECONDS` is killed.
+        """Stop all components with their children; kill those that do not end in `STOP_SECONDS`.
 
         Returns:
             Names of the components that were stopped.
@@ -120,10 +120,11 @@ class LocalProcesses:
 
 
 def _own_environment(component: str, state: Path) -> dict[str, str]:
-    """What one component needs otherwise than the rest.
+    """Settings that one component needs and the others do not.
 
-    The API server can hold the write lock in one request while another one, which writes its audit log from the event
-    loop, keeps the first from ending. Both end when the second gives up, so it does soon; clients ask again.
+    In the API server two requests can block each other: one holds the write lock, and the other waits for that lock in
+    the event loop, where it writes its audit log, so the first cannot end. A short timeout makes the second one give
+    up soon; clients send it again.
     """
     if component != "api-server":
         return {}
@@ -131,17 +132,17 @@ def _own_environment(component: str, state: Path) -> dict[str, str]:
 
 
 def process_environment(settings: LocalSettings) -> dict[str, str]:
-    """Environment of an `airflow` process: this shell's without its Airflow settings, then ours."""
+    """Environment of an `airflow` process: that of this shell without its Airflow settings, then ours."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     path = f"{AIRFLOW.parent}{os.pathsep}{inherited.get('PATH', '')}"
     return {**inherited, "PATH": path, **settings.environment, **settings.secrets}
 
 
 def check_port_free(port: int) -> None:
-    """Make sure that a server can listen on 127.0.0.1:`port`.
+    """Check that a server can listen on 127.0.0.1:`port`.
 
     Raises:
-        ProblemError: Something else listens there.
+        ProblemError: Another process listens there.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -150,7 +151,7 @@ def check_port_free(port: int) -> None:
         except OSError as error:
             raise fail(
                 f"port {port} of 127.0.0.1 is taken ({error.strerror}).",
-                "Stop what listens there, or take another one (the next two are used too): make up ARGS='--port 9080'.",
+                "Stop what listens there, or use another port (the next two are used too): make up ARGS='--port 9080'.",
             ) from error
 
 
@@ -165,4 +166,7 @@ def run_airflow(settings: LocalSettings, *arguments: str) -> None:
     )
     if done.returncode != 0:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
-        raise fail(f"`airflow {' '.join(arguments)}` ended with {done.returncode}:\n{tail}", "See the lines above.")
+        raise fail(
+            f"`airflow {' '.join(arguments)}` ended with exit code {done.returncode}:\n{tail}",
+            "Correct what the lines above name.",
+        )

@@ -1,4 +1,4 @@
-"""Airflow's settings on this machine, read from the values that the clusters use."""
+"""Airflow's settings on this machine, derived from the values that the clusters use."""
 
 import configparser
 import json
@@ -21,7 +21,7 @@ Config = dict[str, dict[str, str]]
 
 @dataclass(frozen=True)
 class LocalSettings:
-    """Everything that the local Airflow is started with.
+    """All settings of the local Airflow.
 
     Attributes:
         port: Port of the API server on 127.0.0.1.
@@ -29,7 +29,7 @@ class LocalSettings:
         environment: Environment variables that are not secret, by name.
         secrets: Environment variables that are secret, by name.
         variables: Airflow variables by name.
-        password: Password of the page's user.
+        password: Password of the web page's user.
     """
 
     port: int
@@ -41,7 +41,7 @@ class LocalSettings:
 
     @property
     def url(self) -> str:
-        """Address of the page."""
+        """Address of the web page."""
         return f"http://127.0.0.1:{self.port}"
 
 
@@ -49,11 +49,11 @@ CHART_DEFAULTS: Config = {
     "core": {"load_examples": "False"},
     "logging": {"colored_console_log": "False"},
 }
-"""What the official chart sets for every installation otherwise than Airflow does by itself."""
+"""Settings with which the official chart replaces Airflow's own defaults in every installation."""
 
 
 def overrides(port: int, state: Path = STATE) -> Config:
-    """What differs on one machine from the cluster: each entry stands for something that a single machine lacks.
+    """The settings that differ from the cluster's: each replaces something that a single machine does not have.
 
     Args:
         port: Port of the API server.
@@ -66,37 +66,37 @@ def overrides(port: int, state: Path = STATE) -> Config:
     }
     return {
         "core": {
-            # Tasks are processes here: there is no cluster to start pods in.
+            # Tasks run as processes: there is no cluster to start pods in.
             "executor": "LocalExecutor",
-            # Where the image has the triggers is /opt/airflow.
+            # In the image the plugins are in /opt/airflow.
             "plugins_folder": str(PLUGINS),
-            # One user, so no user database: its password is drawn once and kept in the state folder.
+            # One user needs no user database: its password is generated once and kept in the state folder.
             "auth_manager": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
             "simple_auth_manager_users": f"{USER}:admin",
             "simple_auth_manager_passwords_file": str(state / "passwords.json"),
             "execution_api_server_url": f"http://127.0.0.1:{port}/execution/",
         },
-        # One file instead of a database server; a writer waits for the one before it, by default only 5 s.
+        # One SQLite file instead of a database server; a writer waits for another one, by default for only 5 s.
         "database": {"sql_alchemy_conn": metadata_url(state, busy_seconds=60)},
-        # Only this machine may reach it: the login is meant for one person.
+        # Only this machine can reach it, because the login is meant for one person.
         "api": {"host": "127.0.0.1", "port": str(port), "base_url": f"http://127.0.0.1:{port}"},
-        # The working tree itself, so that an edit is seen without a commit.
+        # The working tree itself, so that an edit works without a commit.
         "dag_processor": {"dag_bundle_config_list": json.dumps([bundle])},
         "logging": {
             "base_log_folder": str(state / "logs" / "tasks"),
-            # Scheduler and triggerer serve logs too: beside the page's port, so that two checkouts can run at once.
+            # Scheduler and triggerer serve logs on the ports after the page's, so that two checkouts can run at once.
             "worker_log_server_port": str(log_ports(port)[0]),
             "trigger_log_server_port": str(log_ports(port)[1]),
         },
-        # A folder is the object storage here.
+        # A folder takes the place of the object storage.
         "common.io": {"xcom_objectstorage_path": f"{object_storage(state)}/xcom"},
-        # Nothing scrapes one machine.
+        # There is no Prometheus to scrape a single machine.
         "metrics": {"statsd_on": "False"},
     }
 
 
 def object_storage(state: Path) -> str:
-    """URI of the folder that stands in for an object storage."""
+    """URI of the folder that is used as object storage."""
     return (state / "object-storage").as_uri()
 
 
@@ -106,7 +106,7 @@ def metadata_database(state: Path) -> Path:
 
 
 def metadata_url(state: Path, busy_seconds: int) -> str:
-    """The metadata database for SQLAlchemy.
+    """URL of the metadata database for SQLAlchemy.
 
     Args:
         state: Folder of the local Airflow's state.
@@ -121,7 +121,7 @@ def log_ports(port: int) -> tuple[int, int]:
 
 
 def connections(port: int, password: str, state: Path = STATE) -> dict[str, dict[str, Any]]:
-    """Local stand-ins for the connections that a cluster takes from a Secret, by connection id."""
+    """Local replacements for the connections that a cluster takes from a Secret, by connection id."""
     return {
         "warehouse": {"conn_type": "sqlite", "host": str(state / "warehouse.db")},
         "airflow_api": {
@@ -136,9 +136,9 @@ def connections(port: int, password: str, state: Path = STATE) -> dict[str, dict
 
 
 def config_from_values(values: Values) -> Config:
-    """`airflow.config` of the values as strings, without the keys that only a cluster can render.
+    """`airflow.config` of the values as strings, without values that are Helm templates.
 
-    A value with `{{ }}` is a Helm template: it names an object of the cluster, so it must be one of `overrides`.
+    A value with `{{ }}` is a Helm template that names an object of the cluster, so `overrides` must set its key.
     """
     config: Config = {}
     for section, keys in values.get("airflow", {}).get("config", {}).items():
@@ -154,7 +154,7 @@ def _check_templates(values: Values, local: Config) -> None:
             if "{{" in str(value) and key not in local.get(section, {}) and section != "kubernetes_executor":
                 raise fail(
                     f"airflow.config.{section}.{key} is a Helm template, which only a cluster can render.",
-                    "Give its local value in overrides() of ci/airflow_ops/local/settings.py.",
+                    "Set its local value in overrides() in ci/airflow_ops/local/settings.py.",
                 )
 
 
@@ -168,8 +168,8 @@ def _local_connections(values: Values, known: dict[str, dict[str, Any]]) -> dict
     missing = sorted(set(wanted) - set(known))
     if missing:
         raise fail(
-            f"platform.connections names {', '.join(missing)}, for which this machine has no stand-in.",
-            "Give one in connections() of ci/airflow_ops/local/settings.py.",
+            f"platform.connections names {', '.join(missing)}, which have no local replacement.",
+            "Add them to connections() in ci/airflow_ops/local/settings.py.",
         )
     return {name: known[name] for name in wanted}
 
@@ -179,23 +179,23 @@ def _plain_environment(values: Values) -> dict[str, str]:
     return {entry["name"]: str(entry["value"]) for entry in entries if "value" in entry}
 
 
-def _drawn_once(path: Path) -> dict[str, str]:
-    """Secrets of this machine: drawn at the first start, then kept, since rows are encrypted with them."""
+def _stored_secrets(path: Path) -> dict[str, str]:
+    """The secrets of this machine: generated at the first start, then kept, because rows are encrypted with them."""
     if path.exists():
         stored: dict[str, str] = json.loads(path.read_text())
         return stored
-    drawn = {
+    generated = {
         "password": secrets.token_urlsafe(12),
         "fernet": Fernet.generate_key().decode(),
         "jwt": secrets.token_urlsafe(48),
         "api": secrets.token_urlsafe(32),
     }
-    write_private(path, json.dumps(drawn))
-    return drawn
+    write_private(path, json.dumps(generated))
+    return generated
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
+    """Write a file atomically that only its owner may read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".draft")
     draft.touch(mode=0o600)
@@ -209,16 +209,16 @@ def local_settings(port: int, state: Path = STATE) -> LocalSettings:
 
     Args:
         port: Port of the API server on 127.0.0.1.
-        state: Folder of the local Airflow's state; secrets are drawn into it at the first call.
+        state: Folder of the local Airflow's state; the first call generates secrets in it.
 
     Raises:
-        ProblemError: A value cannot be had on one machine; the key is named.
+        ProblemError: A value has no local replacement; its key is named.
     """
     values = Environment.load(ENVIRONMENT).values
     local = overrides(port, state)
     _check_templates(values, local)
-    drawn = _drawn_once(state / "secrets.json")
-    wanted = _local_connections(values, connections(port, drawn["password"], state))
+    generated = _stored_secrets(state / "secrets.json")
+    wanted = _local_connections(values, connections(port, generated["password"], state))
     variables = {name: str(value) for name, value in values["platform"].get("variables", {}).items()}
     variables["object_storage_uri"] = object_storage(state)
     return LocalSettings(
@@ -226,13 +226,13 @@ def local_settings(port: int, state: Path = STATE) -> LocalSettings:
         config=_merge(_merge(CHART_DEFAULTS, config_from_values(values)), local),
         environment={**_plain_environment(values), "AIRFLOW_HOME": str(state)},
         secrets={
-            "AIRFLOW__CORE__FERNET_KEY": drawn["fernet"],
-            "AIRFLOW__API_AUTH__JWT_SECRET": drawn["jwt"],
-            "AIRFLOW__API__SECRET_KEY": drawn["api"],
+            "AIRFLOW__CORE__FERNET_KEY": generated["fernet"],
+            "AIRFLOW__API_AUTH__JWT_SECRET": generated["jwt"],
+            "AIRFLOW__API__SECRET_KEY": generated["api"],
             **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(body) for name, body in wanted.items()},
         },
         variables=variables,
-        password=drawn["password"],
+        password=generated["password"],
     )
 
 

@@ -1,1 +1,1 @@
-"""The objects that Helm renders, as files, and compared with a commit or a cluster."""
+"""The objects that Helm renders: written to files, and compared with a commit or a cluster."""

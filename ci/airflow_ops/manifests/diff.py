@@ -1,4 +1,4 @@
-"""`airflow-ops diff`: what the working tree would change, against another commit or the live cluster."""
+"""`airflow-ops diff`: what the working tree changes compared with another commit or the live cluster."""
 
 import copy
 import difflib
@@ -26,7 +26,7 @@ from airflow_ops.options import EnvironmentName, TrialOverlays
 from airflow_ops.paths import ROOT
 
 Key = tuple[str, str, str, str]
-"""Group, kind, namespace and name: what makes two manifests the same object, whatever its version or release."""
+"""Group, kind, namespace and name, which identify an object independently of its API version and release."""
 
 
 def _key(manifest: Manifest) -> Key:
@@ -35,12 +35,12 @@ def _key(manifest: Manifest) -> Key:
 
 @dataclass(frozen=True)
 class Change:
-    """One object that differs; None where it does not exist.
+    """One object that differs.
 
     Attributes:
-        identity: The object in a heading.
-        before: It as it is.
-        after: It as the working tree has it.
+        identity: The object's name in a heading.
+        before: The present object; None if it would be added.
+        after: The object in the working tree; None if it would be removed.
     """
 
     identity: str
@@ -49,18 +49,18 @@ class Change:
 
     @property
     def word(self) -> str:
-        """Which way it differs."""
+        """Whether the object is added, removed or changed."""
         return "added" if self.before is None else "removed" if self.after is None else "changed"
 
     def lines(self) -> list[str]:
-        """A unified diff, Secret data masked."""
+        """A unified diff with masked Secret data."""
         before, after = masked(self.before, self.after)
         old, new = (dump(side, sort_keys=True).splitlines() if side is not None else [] for side in (before, after))
         return list(difflib.unified_diff(old, new, f"before/{self.identity}", f"after/{self.identity}", lineterm=""))
 
 
 def masked(before: Object | None, after: Object | None) -> tuple[Object | None, Object | None]:
-    """Both sides without the content of a Secret; whether a key's content differs stays visible."""
+    """Both sides without the content of a Secret, but with a mark where a key's content differs."""
     sides = [copy.deepcopy(side) for side in (before, after)]
     if not any(side is not None and side.get("kind") == "Secret" for side in sides):
         return before, after
@@ -77,8 +77,8 @@ def compare(before: Iterable[Manifest], after: Iterable[Manifest]) -> list[Chang
     """The objects that differ, by kind and name.
 
     Args:
-        before: The objects as they are.
-        after: The objects as the working tree has them.
+        before: The present objects.
+        after: The objects in the working tree.
     """
     sides: list[dict[Key, Manifest]] = [{_key(m): m for m in side} for side in (before, after)]
     changes = []
@@ -93,7 +93,7 @@ def compare(before: Iterable[Manifest], after: Iterable[Manifest]) -> list[Chang
 
 @contextmanager
 def checkout(ref: str) -> Iterator[Path]:
-    """The repository as it is at a commit, in a folder that goes away.
+    """The repository at a commit, in a temporary folder.
 
     Args:
         ref: A branch, tag or commit.
@@ -107,23 +107,23 @@ def checkout(ref: str) -> Iterator[Path]:
     if archive.returncode != 0:
         raise fail(
             f"the repository at {ref!r} cannot be read: {archive.stderr.decode().strip()}.",
-            "Name a branch, tag or commit that is here; `git fetch` brings others.",
+            "Name a branch, tag or commit of this checkout; `git fetch` brings others.",
         )
     with tempfile.TemporaryDirectory(prefix="airflow-ops-") as folder:
         root = Path(folder)
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as content:
             content.extractall(root, filter="data")
-        _lend_official_chart(root)
+        _copy_official_chart(root)
         yield root
 
 
-def _lend_official_chart(root: Path) -> None:
-    """Give the other checkout the official chart of this one, if both want the same; rendering checks its digest."""
+def _copy_official_chart(root: Path) -> None:
+    """Copy the official chart to the other checkout if both pin the same; rendering checks its digest."""
     pin = official_chart.read_pin(root)
-    here = ROOT / "charts/airflow/charts" / pin.file
-    if here.exists():
+    own = ROOT / "charts/airflow/charts" / pin.file
+    if own.exists():
         pin.folder.mkdir(exist_ok=True)
-        shutil.copy(here, pin.path)
+        shutil.copy(own, pin.path)
 
 
 def _print(changes: list[Change]) -> None:
@@ -151,7 +151,7 @@ def diff(
     """
     try:
         if bool(ref) == with_live:
-            raise fail("what to compare with is not clear.", "Give either --ref or --live.")
+            raise fail("exactly one of --ref and --live is needed.", "Give either --ref or --live.")
         with progress() as bar:
             bar.add_task("comparing", total=None)
             environment = Environment.load(name, overlay)
@@ -166,9 +166,9 @@ def diff(
 
 
 def _against_ref(environment: Environment, ref: str, trial: list[str] | None, colour: Colour) -> list[Change]:
-    """What differs from a commit, with the overlays that the commit itself gives the environment.
+    """The differences from a commit, rendered with the overlays that the environment has at that commit.
 
-    The colour is that of the working tree on both sides: where the active colours differ, every name would.
+    Both sides are rendered with the working tree's colour: with two colours the name of every object would differ.
     """
     after = render_environment(environment, colour)
     with checkout(ref) as root:

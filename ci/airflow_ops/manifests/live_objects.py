@@ -1,4 +1,4 @@
-"""The objects of an environment as a cluster has them, cut down to what the charts say."""
+"""The objects of an environment on a cluster, reduced to the fields that the charts set."""
 
 import base64
 from collections.abc import Iterable
@@ -17,12 +17,12 @@ from airflow_ops.manifests.objects import Manifest, Object, Release, parse
 
 
 def is_hook(manifest: Manifest) -> bool:
-    """True for an object that Helm makes and removes around an upgrade, so that it may well be missing between two."""
+    """Whether an object is a Helm hook, which exists only during an upgrade."""
     return "helm.sh/hook" in (manifest.object["metadata"].get("annotations") or {})
 
 
 def as_stored(manifest: Manifest) -> Manifest:
-    """A manifest in the form that the API server keeps: a Secret's stringData is data there."""
+    """A manifest in the form that the API server stores: a Secret's stringData becomes data."""
     texts = manifest.object.get("stringData") if manifest.kind == "Secret" else None
     if not texts:
         return manifest
@@ -32,7 +32,7 @@ def as_stored(manifest: Manifest) -> Manifest:
 
 
 def deployed(cluster: Cluster, release: Release) -> list[Manifest]:
-    """What Helm deployed last of a release; nothing if it is not installed.
+    """The manifests that Helm deployed last for a release; none if it is not installed.
 
     Raises:
         ProblemError: The cluster cannot be reached.
@@ -50,20 +50,20 @@ def deployed(cluster: Cluster, release: Release) -> list[Manifest]:
 
 
 class LiveObjects:
-    """The objects of an environment's cluster."""
+    """Reads the objects of an environment from its cluster."""
 
     def __init__(self, cluster: Cluster) -> None:
-        """Look through the API of that cluster, whose answer `connect` has seen."""
+        """Use the API of a cluster that `connect` has reached."""
         self._client = dynamic.DynamicClient(cluster.core.api_client)
 
     def existing(self, rendered: Iterable[Manifest], before: Iterable[Manifest]) -> list[Manifest]:
-        """Those objects that the cluster has, each cut down to the fields that a chart sets or has set.
+        """The objects that exist on the cluster, each reduced to the fields that a chart sets or has set.
 
-        What the API server and controllers add is left out, so that only what a chart decides can differ.
+        Fields that the API server and controllers add are left out, because no chart decides on them.
 
         Args:
-            rendered: The objects as the charts have them now, in the form that is stored.
-            before: The objects as Helm deployed them last, the same; what is only here would be removed.
+            rendered: The objects that the charts render now, from `as_stored`.
+            before: The objects that Helm deployed last, from `as_stored`; those that are only here would be removed.
 
         Raises:
             ProblemError: An object may not be read.
@@ -94,14 +94,14 @@ class LiveObjects:
 
 
 def filled(value: Any) -> Any:
-    """A structure without its empty fields: what was deployed empty is not there to be removed."""
+    """A structure without its empty fields: the API server does not store them, so they cannot be removed."""
     if isinstance(value, dict):
         return {key: kept for key, inner in value.items() if not _is_empty(kept := filled(inner))}
     return [filled(inner) for inner in value] if isinstance(value, list) else value
 
 
 def union(one: Any, other: Any) -> Any:
-    """Both structures laid over each other; of what stands in both as a value, the second."""
+    """Two structures merged; the second wins where both have a value."""
     if isinstance(one, dict) and isinstance(other, dict):
         return {
             key: union(one[key], other[key]) if key in one and key in other else (other | one)[key]
@@ -113,15 +113,15 @@ def union(one: Any, other: Any) -> Any:
 
 
 def cut(live: Any, fields: Any) -> Any:
-    """Of a live structure what the fields name, written as they are written where both mean the same.
+    """Reduce a live structure to the fields of a chart, in the chart's notation where both mean the same.
 
     Args:
-        live: A value as the API server gives it.
-        fields: The value as a chart has it, or the union of two.
+        live: A value from the API server.
+        fields: The value that a chart sets, or the union of two.
     """
     if isinstance(fields, dict) and isinstance(live, dict):
         kept = {key: cut(live[key], wanted) for key, wanted in fields.items() if key in live}
-        # The API server drops what is empty; a chart that writes it out asks for the same.
+        # The API server drops empty fields, so a field that a chart sets to an empty value is no difference.
         return kept | {key: wanted for key, wanted in fields.items() if key not in live and _is_empty(wanted)}
     if isinstance(fields, list) and isinstance(live, list):
         return _cut_list(live, fields)

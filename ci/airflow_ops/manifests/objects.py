@@ -1,4 +1,4 @@
-"""The manifests of an environment: what Helm makes of both charts, as objects."""
+"""The manifests of an environment: the objects that Helm renders from both charts."""
 
 import configparser
 import re
@@ -25,16 +25,16 @@ def _kubernetes_versions() -> tuple[str, ...]:
 
 
 KUBERNETES_VERSIONS = _kubernetes_versions()
-"""The supported versions of Kubernetes, oldest first; manifests are rendered for the newest."""
+"""The supported versions of Kubernetes, oldest first; manifests are rendered for the newest one."""
 
 PARALLEL = 4
-"""How many programs run at once: Helm alone keeps about half of two cores busy."""
+"""How many programs run at once: one Helm keeps about half of two cores busy."""
 
 Object = dict[str, Any]
 
 
 class Colour(StrEnum):
-    """One of the two sets of Airflow processes of an environment."""
+    """The colour of one of the two sets of Airflow processes of an environment."""
 
     BLUE = "blue"
     GREEN = "green"
@@ -42,12 +42,12 @@ class Colour(StrEnum):
 
 @dataclass(frozen=True)
 class Release:
-    """One chart as it is installed.
+    """One Helm release of an environment.
 
     Attributes:
         name: airflow-platform, airflow-blue or airflow-green.
         chart: Folder of the chart under charts/: platform or airflow.
-        environment: What it is a release of.
+        environment: The environment.
     """
 
     name: str
@@ -74,8 +74,8 @@ class Manifest:
     """One object of a release.
 
     Attributes:
-        release: Name of the release it belongs to.
-        namespace: Where it goes; empty for a kind without namespace that names none.
+        release: Name of its release.
+        namespace: Its namespace; empty for a kind without namespace that names none.
         object: The object as Helm rendered it.
     """
 
@@ -100,32 +100,32 @@ class Manifest:
 
     @property
     def identity(self) -> str:
-        """What tells it from every other object of the environment, and reads well in an error."""
+        """Its name in an error, which no other object of the environment has."""
         return f"{self.release}/{self.kind}/{self.name}"
 
     def yaml(self) -> str:
-        """The object as YAML, in the order of keys that Helm gave."""
+        """The object as YAML, with keys in Helm's order."""
         return dump(self.object)
 
 
 def dump(content: Object, *, sort_keys: bool = False) -> str:
-    """Write an object as YAML that Kubernetes reads as the same object."""
+    """The object as YAML that Kubernetes reads as the same object."""
     return str(yaml.dump(content, Dumper=_Dumper, sort_keys=sort_keys, width=120, allow_unicode=True))
 
 
 class _Dumper(yaml.CSafeDumper):
-    """Writes texts of several lines as blocks, and never an alias, so that a reader sees each value where it stands."""
+    """Writes texts of several lines as blocks, and repeats a value instead of writing an alias for it."""
 
     def ignore_aliases(self, _data: Any) -> bool:
         return True
 
 
-# PyYAML writes these texts without quotes, and the YAML of Go then reads a number or a truth value.
-READ_OTHERWISE_IN_GO = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+|0o[0-7]+|[yYnN]")
+# PyYAML writes these texts without quotes, and Go's YAML parser then reads them as numbers or booleans.
+QUOTED_FOR_GO = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+|0o[0-7]+|[yYnN]")
 
 
 def _represent_text(dumper: yaml.CSafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else "'" if READ_OTHERWISE_IN_GO.fullmatch(text) else None
+    style = "|" if "\n" in text else "'" if QUOTED_FOR_GO.fullmatch(text) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
@@ -133,7 +133,7 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def releases(environment: Environment, colour: Colour | None = None) -> tuple[Release, Release]:
-    """The two releases of an environment: what both colours share, then one colour of Airflow.
+    """The two releases of an environment: the platform, which both colours share, then one colour of Airflow.
 
     Args:
         environment: The environment.
@@ -149,7 +149,7 @@ def releases(environment: Environment, colour: Colour | None = None) -> tuple[Re
 
 
 def active_colour(environment: Environment) -> Colour:
-    """The colour that serves, by `global.activeColour`.
+    """The colour that users reach, by `global.activeColour`.
 
     Raises:
         ProblemError: It is neither blue nor green.
@@ -162,7 +162,7 @@ def active_colour(environment: Environment) -> Colour:
 
 
 def template(release: Release, chart: Path | None = None) -> str:
-    """What `helm template` prints for a release, with the official chart in place.
+    """The output of `helm template` for a release, with the official chart in place.
 
     Args:
         release: The release.
@@ -189,7 +189,7 @@ def template(release: Release, chart: Path | None = None) -> str:
     if answer.returncode != 0:
         raise fail(
             f"release {release.name} of {release.environment.name} cannot be rendered: {programs.error_text(answer)}",
-            f"Mend the key that Helm names in values/ or charts/{release.chart}.",
+            f"Correct the key that Helm names in values/ or charts/{release.chart}.",
         )
     return answer.stdout
 
@@ -198,24 +198,27 @@ def parse(release: Release, text: str) -> list[Manifest]:
     """The objects in Helm's output.
 
     Raises:
-        ProblemError: It is not YAML, holds something that is no object, or the same object twice.
+        ProblemError: It is not YAML, contains something that is not an object, or the same object twice.
     """
     try:
         documents = [d for d in yaml.load_all(text, Loader=yaml.CSafeLoader) if d is not None]
     except yaml.YAMLError as error:
         raise fail(
-            f"release {release.name} renders to something that is not YAML: {error}", "Mend the template."
+            f"release {release.name} renders to something that is not YAML: {error}", "Correct the template."
         ) from error
     found: dict[tuple[str, str, str, str], Manifest] = {}
     for document in documents:
         if not isinstance(document, dict) or not {"apiVersion", "kind", "metadata"} <= document.keys():
             raise fail(
-                f"release {release.name} renders something that is no object: {document!r:.200}", "Mend the template."
+                f"release {release.name} renders something that is not an object: {document!r:.200}",
+                "Correct the template.",
             )
         manifest = Manifest(release.name, document["metadata"].get("namespace", release.namespace), document)
         key = (manifest.api_version, manifest.kind, manifest.namespace, manifest.name)
         if key in found:
-            raise fail(f"{manifest.identity} is rendered twice.", "Helm would apply only one: give one another name.")
+            raise fail(
+                f"{manifest.identity} is rendered twice.", "Rename one of them, because Helm would apply only one."
+            )
         found[key] = manifest
     return list(found.values())
 
@@ -237,14 +240,14 @@ def render_environment(environment: Environment, colour: Colour | None = None) -
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod that an object makes, or a pod template that Airflow makes worker pods from.
+    """The pod of a workload, or a pod template from which Airflow makes worker pods.
 
     Attributes:
-        manifest: The object that holds it.
+        manifest: The object that contains it.
         where: Empty for the object's own pod; else the key of the ConfigMap.
         metadata: The pod's metadata.
         spec: The pod's spec.
-        runs_on: True if its containers are meant to run until they are stopped.
+        runs_on: Whether its containers are meant to run until they are stopped.
     """
 
     manifest: Manifest
@@ -255,7 +258,7 @@ class Pod:
 
     @property
     def identity(self) -> str:
-        """The object, and the key if it is a pod template in a ConfigMap."""
+        """Name of the object, and the key if it is a pod template in a ConfigMap."""
         return f"{self.manifest.identity}[{self.where}]" if self.where else self.manifest.identity
 
     def containers(self) -> Iterator[tuple[Object, bool]]:
@@ -270,10 +273,10 @@ WORKLOADS = {"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"}
 
 
 def pods(manifest: Manifest) -> Iterator[Pod]:
-    """The pods of an object, those that a ConfigMap holds as text included.
+    """The pods of an object, including pod templates that a ConfigMap contains as text.
 
     Raises:
-        ProblemError: A ConfigMap's key that names a YAML file holds something else.
+        ProblemError: A ConfigMap has a key that names a YAML file and whose content is not YAML.
     """
     spec = manifest.object.get("spec") or {}
     match manifest.kind:
@@ -296,7 +299,7 @@ def _pod_templates(manifest: Manifest) -> Iterator[Pod]:
         try:
             document = yaml.load(text, Loader=yaml.CSafeLoader)
         except yaml.YAMLError as error:
-            raise fail(f"{manifest.identity}: its key {key} is not YAML: {error}", "Mend the template.") from error
+            raise fail(f"{manifest.identity}: its key {key} is not YAML: {error}", "Correct the template.") from error
         if isinstance(document, dict) and document.get("kind") == "Pod":
             yield Pod(manifest, key, document.get("metadata") or {}, document.get("spec") or {}, False)
 
@@ -305,7 +308,7 @@ def airflow_config(manifests: Iterable[Manifest]) -> configparser.ConfigParser:
     """The airflow.cfg that the official chart renders for all components.
 
     Raises:
-        ProblemError: No ConfigMap holds one.
+        ProblemError: No ConfigMap contains one.
     """
     for manifest in manifests:
         text = (manifest.object.get("data") or {}).get("airflow.cfg") if manifest.kind == "ConfigMap" else None
@@ -314,5 +317,5 @@ def airflow_config(manifests: Iterable[Manifest]) -> configparser.ConfigParser:
             config.read_string(text)
             return config
     raise fail(
-        "no ConfigMap of the environment holds airflow.cfg.", "Render it and look: `airflow-ops render ENV OUT`."
+        "no ConfigMap of the environment contains airflow.cfg.", "See the manifests of `airflow-ops render ENV OUT`."
     )

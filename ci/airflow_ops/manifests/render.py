@@ -11,11 +11,11 @@ from airflow_ops.manifests.objects import Colour, Manifest, render_environment
 from airflow_ops.options import EnvironmentName, TrialOverlays
 
 MARK = ".airflow-ops-render"
-"""Lists what an earlier render wrote, so that nothing else is ever removed."""
+"""Lists the files of an earlier render, so that no other file is ever removed."""
 
 
 def file_name(manifest: Manifest, namespace: str) -> str:
-    """Where a manifest goes, relative to OUT: release/kind-name.yaml, the namespace added if it is another one."""
+    """Path of a manifest below OUT: release/kind-name.yaml, with the namespace if it is not the environment's."""
     stem = f"{manifest.kind.lower()}-{manifest.name.replace(':', '_')}"
     if manifest.namespace != namespace:
         stem += f"@{manifest.namespace}"
@@ -23,10 +23,10 @@ def file_name(manifest: Manifest, namespace: str) -> str:
 
 
 def _written_before(folder: Path) -> list[Path]:
-    """What an earlier render left in the folder.
+    """The files of an earlier render in the folder.
 
     Raises:
-        ProblemError: The folder holds files and no render made it.
+        ProblemError: The folder contains files and was not written by render.
     """
     if not folder.exists():
         return []
@@ -41,7 +41,7 @@ def _written_before(folder: Path) -> list[Path]:
 
 
 def write(manifests: list[Manifest], namespace: str, folder: Path) -> None:
-    """Write manifests to a folder, in place of those that an earlier render wrote there.
+    """Write manifests to a folder, and remove those of an earlier render.
 
     Args:
         manifests: The objects.
@@ -49,7 +49,7 @@ def write(manifests: list[Manifest], namespace: str, folder: Path) -> None:
         folder: A new or empty folder, or one that render wrote.
 
     Raises:
-        ProblemError: The folder holds files and no render made it, or two objects share a file name.
+        ProblemError: The folder contains files and was not written by render, or two objects have the same file name.
     """
     files: dict[str, str] = {}
     for manifest in manifests:

@@ -1,1 +1,1 @@
-"""Alerts, dashboards, and a live Prometheus."""
+"""Alerts, dashboards, and the API of a Prometheus."""

@@ -1,4 +1,4 @@
-"""`airflow-ops alerts routing`: an AlertmanagerConfig as the file of an Alertmanager without the operator."""
+"""`airflow-ops alerts routing`: convert an AlertmanagerConfig for an Alertmanager without the operator."""
 
 import json
 import re
@@ -13,15 +13,15 @@ from airflow_ops.manifests.objects import Object, parse, releases, template
 from airflow_ops.options import EnvironmentName, TrialOverlays
 
 SECRETS = "/etc/alertmanager/secrets"
-"""Where this Alertmanager finds the Secrets, each a folder with a file a key; the operator mounts them there, too."""
+"""Folder of the Secrets, each a folder with one file per key; the operator mounts them at the same path."""
 FROM_FILE = {"routingKey": "routing_key_file", "apiURL": "api_url_file"}
-"""Keys whose value is in a Secret, to what names a file instead."""
+"""Keys that refer to a Secret, to Alertmanager's keys for the same value in a file."""
 
 
 def native(config: Object) -> Object:
-    """What the operator makes of an AlertmanagerConfig, as the whole configuration of an Alertmanager.
+    """Convert an AlertmanagerConfig to a complete configuration of Alertmanager, as the operator does.
 
-    Every route and inhibition holds for the namespace of the resource alone; other alerts are told to nobody.
+    Every route and inhibition applies only to the namespace of the resource; other alerts notify nobody.
 
     Args:
         config: The resource, with a namespace in its metadata.
@@ -82,9 +82,9 @@ def routing(
     name: EnvironmentName,
     overlay: TrialOverlays = None,
 ) -> None:
-    """Print who is told of an environment's alerts, as the configuration of an Alertmanager without the operator.
+    """Print the routing of an environment's alerts as a configuration for an Alertmanager without the operator.
 
-    It reads the Secret from files under /etc/alertmanager/secrets.
+    That Alertmanager reads the Secret from files under /etc/alertmanager/secrets.
 
     Example: airflow-ops alerts routing prod --overlay alert-routing > alertmanager.yml
     """

@@ -1,4 +1,4 @@
-"""`airflow-ops alerts`: the alerts of charts/platform, what each looks at, and whether a live Prometheus has that."""
+"""`airflow-ops alerts`: list and explain the alerts of charts/platform, and test them against a live Prometheus."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from airflow_ops.console import ProblemError, command_group, counted, fail, out,
 from airflow_ops.environments.environment import Environment
 from airflow_ops.monitoring import prometheus
 from airflow_ops.monitoring.alert_routing import routing
-from airflow_ops.monitoring.live_rules import LiveRule, look, rules_of
+from airflow_ops.monitoring.live_rules import LiveRule, check_rules, rules_of
 from airflow_ops.options import AsJson, EnvironmentName, TrialOverlays
 from airflow_ops.paths import CHARTS, ROOT
 
@@ -29,15 +29,15 @@ app.command("routing")(routing)
 
 @dataclass(frozen=True)
 class Alert:
-    """One alert as its rule file has it, before platform.monitoring.alerts of an environment.
+    """One alert from its rule file, without the changes of an environment (platform.monitoring.alerts).
 
     Attributes:
         name: Its name.
-        severity: page (somebody gets up) or ticket.
+        severity: page (somebody is called, day or night) or ticket.
         component: The part of the platform that it is about.
-        wait: How long its condition must hold, as Prometheus writes it; "0s" where it fires at once.
-        threshold: What its expression compares with; None where it compares with nothing.
-        summary: What it says, in a sentence.
+        wait: How long its condition must hold, in Prometheus' notation; "0s" where it fires at once.
+        threshold: The number that its expression compares with; None where it compares with none.
+        summary: Its summary, one sentence.
         expr: Its PromQL expression.
         runbook: Its runbook, relative to the checkout.
     """
@@ -67,7 +67,7 @@ def _alert(rule: dict[str, Any]) -> Alert:
 
 
 def load_alerts() -> list[Alert]:
-    """Every alert of charts/platform/files/rules, by file and in its order there."""
+    """Every alert of charts/platform/files/rules, in the order of files and rules."""
     contents = [yaml.safe_load(path.read_text()) for path in sorted(RULES.glob("*.yaml"))]
     rules = [rule for content in contents for group in content["groups"] for rule in group["rules"]]
     return [_alert(rule) for rule in rules if "alert" in rule]
@@ -86,7 +86,7 @@ def _find(name: str) -> Alert:
     found = {alert.name.lower(): alert for alert in load_alerts()}
     wanted = name.lower()
     if wanted not in found:
-        raise fail(f"there is no alert {name}.", "Take one from `airflow-ops alerts list`.", 2)
+        raise fail(f"there is no alert {name}.", "`airflow-ops alerts list` shows all alerts.", 2)
     return found[wanted]
 
 
@@ -101,7 +101,7 @@ def _explain(alert: Alert) -> None:
 
 @app.command("list")
 def list_alerts(as_json: AsJson = False) -> None:
-    """List all alerts, before what an environment changes in platform.monitoring.alerts.
+    """List all alerts, without the changes of an environment (platform.monitoring.alerts).
 
     Example: airflow-ops alerts list --json
     """
@@ -117,7 +117,7 @@ def explain_alert(
     name: Annotated[str, typer.Argument(metavar="NAME", help="One of `airflow-ops alerts list`.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show one alert: what it looks at, and its runbook.
+    """Show one alert: its expression and its runbook.
 
     Example: airflow-ops alerts explain AirflowQueueDeep
     """
@@ -138,7 +138,7 @@ def _reach(environment: Environment, url: str) -> Iterator[prometheus.Prometheus
 
 
 def _wanted_rules(environment: Environment) -> list[dict[str, Any]]:
-    """The rules of an environment, without the alerts that it turns off."""
+    """The rules of an environment, without the alerts that it disables."""
     own = environment.values["platform"]["monitoring"]["alerts"]
     rules = rules_of(environment.namespace, [path.read_text() for path in sorted(RULES.glob("*.yaml"))])
     return [rule for rule in rules if own.get(rule.get("alert"), {}).get("enabled", True)]
@@ -149,7 +149,7 @@ def _print(found: list[LiveRule]) -> None:
         if rule.error:
             out.print(f"[red]error[/] {rule.name}: {rule.error}", highlight=False)
         for one in rule.unseen:
-            word = "[yellow]event[/]" if one.event else "[red]blind[/]"
+            word = "[yellow]event[/]" if one.event else "[red]missing[/]"
             waits = f"; it needs {one.event}" if one.event else ""
             out.print(f"{word} {rule.name}: {one.why}", highlight=False, end="")
             out.print(f"  {one.selector}{waits}", markup=False, highlight=False)
@@ -157,12 +157,12 @@ def _print(found: list[LiveRule]) -> None:
         for rule in found:
             if rule.state == state:
                 out.print(f"[{colour}]{state}[/] {rule.name}", highlight=False)
-    if missing := sorted({rule.name for rule in found if not rule.loaded}):
-        out.print(f"[red]not loaded[/] {', '.join(missing)}", highlight=False)
+    if not_loaded := sorted({rule.name for rule in found if not rule.loaded}):
+        out.print(f"[red]not loaded[/] {', '.join(not_loaded)}", highlight=False)
     counts = {
         "do not evaluate": sum(bool(rule.error) for rule in found),
-        "blind": sum(bool(rule.blind) for rule in found),
-        "wait for an event": sum(bool(rule.unseen) and not rule.blind for rule in found),
+        "read missing series": sum(bool(rule.missing) for rule in found),
+        "wait for an event": sum(bool(rule.unseen) and not rule.missing for rule in found),
         "not loaded": sum(not rule.loaded for rule in found),
         "firing": sum(rule.state == "firing" for rule in found),
         "pending": sum(rule.state == "pending" for rule in found),
@@ -174,17 +174,19 @@ def _print(found: list[LiveRule]) -> None:
 @app.command("test")
 def ask_prometheus(
     name: EnvironmentName,
-    url: Annotated[str, typer.Option(help="Prometheus to ask; without it, the one that takes ENV's rules.")] = "",
+    url: Annotated[
+        str, typer.Option(help="URL of the Prometheus; by default the one on the cluster that loads ENV's rules.")
+    ] = "",
     overlay: TrialOverlays = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set every rule before a live Prometheus: does it evaluate, is there what it reads, is it loaded, does it fire.
+    """Check every rule on a live Prometheus: does it evaluate, do its series exist, is it loaded, does it fire.
 
-    A metric, a label or a value that a rule reads and that no series has makes the rule blind, unless
-    the lists in charts/platform/files/metrics say that it needs an event first. The variable PROMETHEUS_TOKEN may hold
-    a bearer token.
+    A metric, label or value that a rule reads must exist, unless charts/platform/files/metrics lists an event
+    that has to happen first. The variable PROMETHEUS_TOKEN may contain a bearer token.
 
-    Exit 0 if every rule evaluates, sees and is loaded, whatever fires; 1 if not; 2 if there is nothing to ask.
+    Exit 0 if every rule evaluates, finds its series and is loaded, even if alerts
+    fire; 1 if not; 2 if there is no Prometheus to ask.
 
     Example: airflow-ops alerts test prod --url https://prometheus.example.com
     """
@@ -193,7 +195,7 @@ def ask_prometheus(
     try:
         with progress() as bar, _reach(environment, url) as found:
             bar.add_task(f"asking {found.url}", total=None)
-            live = look(found, environment.namespace, rules)
+            live = check_rules(found, environment.namespace, rules)
     except ProblemError as problem:
         problem.exit_code = 2
         raise
@@ -201,5 +203,5 @@ def ask_prometheus(
         out.print_json(json.dumps([rule.as_dict() for rule in live]))
     else:
         _print(live)
-    if any(rule.error or rule.blind or not rule.loaded for rule in live):
+    if any(rule.error or rule.missing or not rule.loaded for rule in live):
         raise typer.Exit(1)

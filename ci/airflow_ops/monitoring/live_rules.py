@@ -1,4 +1,4 @@
-"""Rules before a live Prometheus: does each evaluate, is there what it reads, is it loaded, does it fire."""
+"""Check rules on a live Prometheus: does each evaluate, do its series exist, is it loaded, does it fire."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,9 +18,9 @@ class Unseen:
     """Something that an expression reads and that no series has now.
 
     Attributes:
-        selector: The series that it picks.
+        selector: The selector that finds nothing.
         why: What is missing: a metric, a label, or a series with such values.
-        event: What has to happen first, as metrics.tsv and events.tsv say; empty where it ought to be there.
+        event: The event that has to happen first, from metrics.tsv and events.tsv; empty where there is none.
     """
 
     selector: str
@@ -30,13 +30,13 @@ class Unseen:
 
 @dataclass(frozen=True)
 class LiveRule:
-    """One rule and what a Prometheus says of it.
+    """One rule and its state on a Prometheus.
 
     Attributes:
         name: Name of the alert, or of the series that it records.
         error: Why it does not evaluate; empty if it does.
-        unseen: What it reads that is not there.
-        loaded: Whether this Prometheus has it.
+        unseen: What it reads and no series has.
+        loaded: Whether this Prometheus has loaded it.
         state: firing, pending or inactive; empty for a recording rule and where it is not loaded.
     """
 
@@ -47,25 +47,25 @@ class LiveRule:
     state: str
 
     @property
-    def blind(self) -> tuple[Unseen, ...]:
-        """What ought to be there and is not."""
+    def missing(self) -> tuple[Unseen, ...]:
+        """The parts of `unseen` that need no event first, so that the rule cannot work."""
         return tuple(one for one in self.unseen if not one.event)
 
     def as_dict(self) -> dict[str, Any]:
-        """For a script."""
+        """The rule for JSON."""
         return asdict(self)
 
 
 class Scrape:
-    """The series that a Prometheus has now of one namespace, each metric asked for once."""
+    """The series that a Prometheus has now; each selector is queried once."""
 
     def __init__(self, prometheus: Prometheus) -> None:
-        """Ask this Prometheus."""
+        """Query this Prometheus."""
         self._prometheus = prometheus
         self._found: dict[str, list[Series]] = {}
 
     def series(self, selector: str) -> list[Series]:
-        """Labels of what a selector matches."""
+        """Labels of the series that a selector matches."""
         if selector not in self._found:
             self._found[selector] = self._prometheus.series(selector)
         return self._found[selector]
@@ -77,8 +77,8 @@ class Scrape:
             expr: PromQL. Variables of a dashboard have to be replaced before.
 
         Raises:
-            ValueError: It is no PromQL.
-            QueryError: Prometheus does not take one of its selectors.
+            ValueError: It is not PromQL.
+            QueryError: Prometheus refuses one of its selectors.
         """
         reading, found = read(expr), []
         labels: set[str] = set()
@@ -106,31 +106,31 @@ class Scrape:
 
 
 def rules_of(namespace: str, contents: list[str]) -> list[dict[str, Any]]:
-    """The rules of plain rule files for a namespace.
+    """The rules of rule files, changed to a namespace.
 
     Args:
-        namespace: The environment's.
-        contents: The files.
+        namespace: The environment's namespace.
+        contents: The text of each file.
     """
     loaded = [yaml.safe_load(content.replace(WRITTEN_FOR, namespace)) for content in contents]
     return [rule for content in loaded for group in content["groups"] for rule in group["rules"]]
 
 
-def look(prometheus: Prometheus, namespace: str, rules: list[dict[str, Any]]) -> list[LiveRule]:
-    """Set rules before a Prometheus.
+def check_rules(prometheus: Prometheus, namespace: str, rules: list[dict[str, Any]]) -> list[LiveRule]:
+    """Check rules on a Prometheus.
 
     Args:
-        prometheus: The one that is asked.
-        namespace: The environment's; alerts of others that it watches are not looked at.
-        rules: As a rule file has them.
+        prometheus: The Prometheus.
+        namespace: The environment's namespace; rules of other namespaces are ignored.
+        rules: The rules, with the keys of a rule file.
     """
     scrape = Scrape(prometheus)
     states = _states(prometheus, namespace)
-    return [_look(prometheus, scrape, states, rule) for rule in rules]
+    return [_check_rule(prometheus, scrape, states, rule) for rule in rules]
 
 
 def _states(prometheus: Prometheus, namespace: str) -> dict[str, str]:
-    """Name of every loaded rule of a namespace to its state; the most urgent of several."""
+    """Name of every loaded rule of a namespace to its state; of several rules with one name the most urgent state."""
     urgent = ["", "inactive", "pending", "firing"]
     found: dict[str, str] = {}
     for rule in prometheus.rules():
@@ -139,7 +139,7 @@ def _states(prometheus: Prometheus, namespace: str) -> dict[str, str]:
     return found
 
 
-def _look(prometheus: Prometheus, scrape: Scrape, states: dict[str, str], rule: dict[str, Any]) -> LiveRule:
+def _check_rule(prometheus: Prometheus, scrape: Scrape, states: dict[str, str], rule: dict[str, Any]) -> LiveRule:
     name, error, unseen = rule.get("alert") or rule["record"], "", tuple[Unseen, ...]()
     try:
         prometheus.query(rule["expr"])

@@ -1,4 +1,4 @@
-"""The metrics of a scrape, as listed in charts/platform/files/metrics, and what an expression asks beyond them."""
+"""The metrics of all scrapes, from charts/platform/files/metrics, and what an expression reads that is not there."""
 
 import csv
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ PARTS = {
     "histogram": {"_bucket": {"le"}, "_sum": set(), "_count": set()},
     "summary": {"": {"quantile"}, "_sum": set(), "_count": set()},
 }
-"""Suffix of the series of a metric of this type, and the label that it adds."""
+"""Type of a metric to the suffixes of its series and the labels that they add."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Metric:
     """A series name of a scrape.
 
     Attributes:
-        name: As a scrape has it, the suffix of a histogram or summary with it.
+        name: The name in a scrape, including the suffix of a histogram or summary.
         labels: Labels that its series may have.
-        event: What has to happen before there is one; empty where there always is one.
+        event: What has to happen before such a series exists; empty where one always exists.
     """
 
     name: str
@@ -41,7 +41,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 @cache
 def known_metrics() -> dict[str, Metric]:
-    """Series name to its metric, from metrics.tsv; without what the exporter's mapping drops."""
+    """Series name to its metric, from metrics.tsv, without those that the exporter's mapping drops."""
     found = {}
     for row in _rows(LISTS / "metrics.tsv"):
         if row["type"] == "dropped":
@@ -57,12 +57,12 @@ def known_metrics() -> dict[str, Metric]:
 
 @cache
 def selector_events() -> list[tuple[Selector, str]]:
-    """Selectors that match nothing before an event, though their metric is there, with the event: events.tsv."""
+    """Selectors that match nothing before an event although their metric exists, with the event: events.tsv."""
     return [(read(row["selector"]).selectors[0], row["event"]) for row in _rows(LISTS / "events.tsv")]
 
 
 def event_of(selector: Selector) -> str:
-    """What has to happen before a selector matches anything; empty where it always does."""
+    """What has to happen before a selector matches a series; empty where it always does."""
     for rarer, event in selector_events():
         if rarer.metric == selector.metric and set(rarer.matchers) <= set(selector.matchers):
             return event
@@ -71,14 +71,14 @@ def event_of(selector: Selector) -> str:
 
 
 def unknown(expr: str, recorded: frozenset[str] = frozenset()) -> list[str]:
-    """What an expression reads that no scrape holds, a line each.
+    """What an expression reads and no scrape has, a line each.
 
     Args:
         expr: PromQL. Variables of a dashboard have to be replaced before.
-        recorded: Names that recording rules make; nothing is asked of their labels.
+        recorded: Names of series that recording rules make; their labels are not checked.
 
     Raises:
-        ValueError: It is no PromQL.
+        ValueError: It is not PromQL.
     """
     reading, known, lines = read(expr), known_metrics(), []
     there: set[str] = set()

@@ -1,4 +1,4 @@
-"""A live Prometheus: its HTTP API, and the one of a cluster that watches an environment."""
+"""The HTTP API of a Prometheus, and how to find the one that watches an environment on its cluster."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from airflow_ops.cluster.connection import Cluster
-from airflow_ops.console import ProblemError, fail
+from airflow_ops.console import fail
 
 GROUP, VERSION = "monitoring.coreos.com", "v1"
 WEB_PORT = 9090
@@ -21,35 +21,35 @@ Series = dict[str, str]
 
 
 class QueryError(Exception):
-    """An expression that Prometheus does not evaluate; its own words are the message."""
+    """An expression that Prometheus refuses; the message is the error that it returned."""
 
 
 class Prometheus:
-    """The HTTP API of a Prometheus, or of whatever speaks like one (Thanos, Mimir)."""
+    """The HTTP API of a Prometheus, or of a compatible server (Thanos, Mimir)."""
 
     def __init__(self, url: str) -> None:
-        """Talk to the Prometheus at `url`; a bearer token comes from the environment variable PROMETHEUS_TOKEN."""
+        """Query the Prometheus at `url`, with the bearer token of the environment variable PROMETHEUS_TOKEN."""
         token = os.environ.get(TOKEN)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.url = url.rstrip("/")
         self._client = httpx.Client(headers=headers, timeout=TIMEOUT_SECONDS)
 
     def get(self, path: str, **parameters: str) -> Any:
-        """The `data` of an answer.
+        """Send a GET request and return the `data` of the answer.
 
         Args:
-            path: Below /api/v1/.
-            **parameters: Of the query string.
+            path: Path below /api/v1/.
+            **parameters: Parameters of the query string.
 
         Raises:
             QueryError: Prometheus refuses the request.
-            ProblemError: There is no Prometheus at the address, or it asks for a token.
+            ProblemError: There is no Prometheus at the address, or it requires a token.
         """
         try:
             answer = self._client.get(f"{self.url}/api/v1/{path}", params=parameters)
         except httpx.HTTPError as error:
             raise fail(
-                f"no Prometheus answers at {self.url}: {error}.", "Is the address right, and is it up?"
+                f"no Prometheus answers at {self.url}: {error}.", "Correct --url, or start that Prometheus."
             ) from error
         if answer.status_code in (401, 403):
             raise fail(f"{self.url} refuses the request ({answer.status_code}).", f"Set {TOKEN} to a bearer token.")
@@ -62,32 +62,32 @@ class Prometheus:
             said = answer.text[:80].replace("\n", " ")
             raise fail(
                 f"{answer.url.copy_with(query=None)} is not the API of a Prometheus: {answer.status_code} {said!r}.",
-                "Give the address under which its page opens.",
+                "Give the URL under which its web page opens.",
             ) from error
 
     def query(self, expr: str) -> list[dict[str, Any]]:
-        """The samples of an expression now, as Prometheus gives them: metric and value.
+        """The present samples of an expression, each with metric and value.
 
         Raises:
-            QueryError: It does not evaluate.
+            QueryError: Prometheus cannot evaluate it.
         """
         data = self.get("query", query=expr)
         return list(data["result"]) if data["resultType"] == "vector" else []
 
     def series(self, selector: str) -> list[Series]:
-        """Labels of every series that a selector matches now, its name among them.
+        """Labels of every series that a selector matches now, including its name.
 
         Raises:
-            QueryError: It is no selector.
+            QueryError: It is not a selector.
         """
         return [sample["metric"] for sample in self.query(selector)]
 
     def rules(self) -> list[dict[str, Any]]:
-        """Every loaded rule: name, type, query, health, lastError, labels, and alerts where there are some."""
+        """Every loaded rule: name, type, query, health, lastError, labels, and its alerts if it has any."""
         return [rule for group in self.get("rules")["groups"] for rule in group["rules"]]
 
     def targets(self) -> list[dict[str, Any]]:
-        """What it scrapes: labels, health, lastError."""
+        """Its scrape targets: labels, health, lastError."""
         return list(self.get("targets", state="active")["activeTargets"])
 
     def firing(self, namespace: str) -> set[str]:
@@ -97,7 +97,7 @@ class Prometheus:
 
 
 def selector_text(selector: dict[str, Any]) -> str:
-    """A LabelSelector as the Kubernetes API takes it in a query."""
+    """A LabelSelector as text for a query of the Kubernetes API."""
     parts = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
     for item in selector.get("matchExpressions") or []:
         key, values = item["key"], ",".join(item.get("values") or [])
@@ -112,10 +112,10 @@ def selector_text(selector: dict[str, Any]) -> str:
 
 
 class Operator:
-    """What the Prometheus operator of a cluster holds."""
+    """The resources of the Prometheus operator on a cluster."""
 
     def __init__(self, cluster: Cluster) -> None:
-        """Look through the API of the environment's cluster."""
+        """Use the API of the environment's cluster."""
         self.cluster = cluster
         self._objects = client.CustomObjectsApi(cluster.core.api_client)
 
@@ -123,7 +123,7 @@ class Operator:
         """The Prometheus resources of all namespaces.
 
         Raises:
-            ProblemError: The cluster has no Prometheus operator, or one may not look.
+            ProblemError: The cluster has no Prometheus operator, or this user may not list its resources.
         """
         try:
             found = self._objects.list_cluster_custom_object(GROUP, VERSION, "prometheuses")
@@ -140,7 +140,7 @@ class Operator:
         return list(found["items"])
 
     def selects_rules(self, prometheus: dict[str, Any]) -> bool:
-        """Whether a Prometheus resource takes the PrometheusRules of the environment."""
+        """Whether a Prometheus resource selects the PrometheusRules of the environment."""
         spec, home = prometheus["spec"], prometheus["metadata"]["namespace"]
         if spec.get("ruleSelector") is None:
             return False
@@ -164,7 +164,7 @@ class Operator:
 
 @contextmanager
 def connect(cluster: Cluster) -> Iterator[Prometheus]:
-    """The Prometheus of the cluster that takes the environment's rules, by a forwarded port.
+    """Connect to the Prometheus on the cluster that selects the environment's rules, by a forwarded port.
 
     Raises:
         ProblemError: There is none, or it cannot be reached.
@@ -173,18 +173,9 @@ def connect(cluster: Cluster) -> Iterator[Prometheus]:
     found = [one for one in operator.prometheuses() if operator.selects_rules(one)]
     if not found:
         raise fail(
-            f"no Prometheus of the cluster takes PrometheusRules of {cluster.namespace}.",
-            "Deploy them (`--overlay monitoring`), and give platform.monitoring.labels what its ruleSelector asks for.",
+            f"no Prometheus of the cluster selects the PrometheusRules of {cluster.namespace}.",
+            "Deploy them (`--overlay monitoring`), with the labels of its ruleSelector in platform.monitoring.labels.",
         )
     name, namespace = found[0]["metadata"]["name"], found[0]["metadata"]["namespace"]
     with cluster.forward(f"statefulset/prometheus-{name}", WEB_PORT, namespace) as address:
         yield Prometheus(address + found[0]["spec"].get("routePrefix", "").rstrip("/"))
-
-
-def is_there(cluster: Cluster) -> bool:
-    """Whether the cluster has a Prometheus operator."""
-    try:
-        Operator(cluster).prometheuses()
-    except ProblemError:
-        return False
-    return True

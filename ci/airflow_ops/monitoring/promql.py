@@ -1,23 +1,23 @@
-"""What a PromQL expression reads: for rules, panels of dashboards and whoever compares them with a scrape."""
+"""What a PromQL expression reads, to compare rules and dashboards with a scrape."""
 
 from dataclasses import dataclass
 
 import promql_parser
 
 SCRAPE_LABELS = frozenset({"namespace", "job", "instance", "colour", "pod", "service", "endpoint", "container"})
-"""Labels that a scrape adds to every series: of the operator's monitors, and of our relabelling (colour)."""
+"""Labels that a scrape adds to every series: those of the operator's monitors, and colour from our relabelling."""
 
 OPERATORS = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
 
 
 @dataclass(frozen=True)
 class Selector:
-    """The series of one metric that an expression picks.
+    """One selector of an expression.
 
     Attributes:
-        metric: Its name.
-        matchers: Its label matchers as PromQL has them: dag_id="load".
-        labels: Names of the labels that are matched.
+        metric: Name of the metric.
+        matchers: Label matchers in PromQL, such as dag_id="load".
+        labels: Names of the labels in the matchers.
     """
 
     metric: str
@@ -25,7 +25,7 @@ class Selector:
     labels: frozenset[str]
 
     def __str__(self) -> str:
-        """As PromQL has it."""
+        """The selector in PromQL."""
         return f"{self.metric}{{{', '.join(self.matchers)}}}"
 
 
@@ -34,7 +34,7 @@ class Reading:
     """What one expression reads.
 
     Attributes:
-        selectors: The series that it picks, each once, in the order of the expression.
+        selectors: Its selectors, each once, in the order of the expression.
         grouped: Labels that it groups or joins by: `by (...)`, `on (...)`.
     """
 
@@ -43,13 +43,13 @@ class Reading:
 
 
 def read(expr: str) -> Reading:
-    """What an expression reads.
+    """Parse an expression and collect what it reads.
 
     Args:
         expr: PromQL. Variables of a dashboard have to be replaced before.
 
     Raises:
-        ValueError: It is no PromQL; the parser's words and the place are in the message.
+        ValueError: It is not PromQL; the message has the parser's error with its position.
     """
     selectors: dict[Selector, None] = {}
     grouped: set[str] = set()
@@ -76,7 +76,7 @@ def _grouped(node: promql_parser.Expr) -> list[str]:
 
 
 def _matcher(node: promql_parser.Matcher) -> str:
-    """As PromQL has it: the parser's own text leaves the value unescaped."""
+    """A label matcher in PromQL; the parser's own text does not escape the value."""
     value = node.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'{node.name}{OPERATORS[str(node.op)]}"{value}"'
 

@@ -1,1 +1,1 @@
-"""Backups of the metadata database, and the way back from one."""
+"""Backup and restore of the metadata database."""

@@ -1,4 +1,4 @@
-"""`backup`: dump the metadata database to object storage now, and list what is there."""
+"""`backup`: dump the metadata database to object storage now, or list the backups there."""
 
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from airflow_ops.options import AsJson, EnvironmentName, TrialOverlays
 
 CRON_JOB = "airflow-backup"
 SCRIPT = "/etc/backup/backup.py"
-LOOK_SECONDS = 300
+INSPECT_SECONDS = 300
 
 
 def cron_job(cluster: Cluster) -> Object:
@@ -28,19 +28,19 @@ def cron_job(cluster: Cluster) -> Object:
 
 
 def job_template(cluster: Cluster) -> Object:
-    """What that CronJob makes Jobs from."""
+    """The Job template of that CronJob."""
     template: Object = cron_job(cluster)["spec"]["jobTemplate"]
     return template
 
 
 def container(template: Object, like: str, command: list[str], variables: dict[str, tuple[str, str]]) -> Object:
-    """A container like one of the backup's, with another command.
+    """A copy of one of the backup's containers, with another command.
 
     Args:
         template: The CronJob's jobTemplate.
         like: Name of the container whose image and mounts it takes.
         command: What it runs.
-        variables: Environment from Secrets: variable to name and key; a key that is missing leaves it out.
+        variables: Environment variable to the Secret's name and key; a variable whose key is missing is not set.
     """
     pod = template["spec"]["template"]["spec"]
     base = next(c for c in [*pod["initContainers"], *pod["containers"]] if c["name"] == like)
@@ -52,20 +52,20 @@ def container(template: Object, like: str, command: list[str], variables: dict[s
 
 
 def admin_login(cluster: Cluster) -> dict[str, tuple[str, str]]:
-    """Environment variable of a container that may create databases, and where its content comes from."""
+    """The environment variable with a login that may create databases, and the Secret's name and key for it."""
     return {"CONNECTION_ADMIN": (cluster.environment.secret("metadata"), "connection-admin")}
 
 
-def look(cluster: Cluster) -> Any:
-    """What the store and the database server hold; see `look` in charts/platform/files/scripts/backup.py."""
+def inspect(cluster: Cluster) -> Any:
+    """The backups in the store and the state of the database: the result of `backup.py look` (charts/platform)."""
     template = job_template(cluster)
-    looking = container(template, "store", ["python", SCRIPT, "look"], admin_login(cluster))
-    wanted = jobs.job("airflow-restore-look", template, [looking], LOOK_SECONDS)
-    return jobs.run_for_result(cluster, wanted, "looking at backups")
+    step = container(template, "store", ["python", SCRIPT, "look"], admin_login(cluster))
+    wanted = jobs.job("airflow-restore-look", template, [step], INSPECT_SECONDS)
+    return jobs.run_for_result(cluster, wanted, "reading the list of backups")
 
 
 def backup_job(found: Object) -> Object:
-    """The Job that a CronJob would make now; as its own, it counts as the CronJob's last success."""
+    """The Job that a CronJob would make now. The CronJob owns it, so that it counts as the CronJob's last success."""
     template = found["spec"]["jobTemplate"]
     pod = template["spec"]["template"]["spec"]
     steps = [*pod["initContainers"], *pod["containers"]]
@@ -76,7 +76,7 @@ def backup_job(found: Object) -> Object:
 
 
 def megabytes(size: int) -> str:
-    """A size in megabytes, for people."""
+    """A size in megabytes, for output."""
     return f"{size / 1e6:.1f} MB"
 
 
@@ -93,18 +93,19 @@ def _show(backups: list[dict[str, Any]]) -> None:
 def backup(
     name: EnvironmentName,
     overlay: TrialOverlays = None,
-    list_only: Annotated[bool, typer.Option("--list", help="Make none; show those that are there.")] = False,
+    list_only: Annotated[bool, typer.Option("--list", help="Make no backup; list those that exist.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Dump an environment's metadata database to object storage, as its CronJob does every night.
 
-    Airflow goes on meanwhile. What the Fernet key encrypts stays encrypted, and the key is not in it.
+    Airflow keeps running meanwhile. Values that the Fernet key encrypts stay
+    encrypted in the backup, which does not contain the key.
 
     Example: airflow-ops backup prod
     """
     cluster = connect(Environment.load(name, overlay))
     if list_only:
-        backups = look(cluster)["backups"]
+        backups = inspect(cluster)["backups"]
         out.print_json(data=backups) if as_json else _show(backups)
         return
     made = jobs.run_for_result(cluster, backup_job(cron_job(cluster)), "backing up")

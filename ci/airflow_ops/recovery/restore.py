@@ -1,4 +1,4 @@
-"""`restore`: from a backup, or no database at all, to a running environment."""
+"""`restore`: put a backup in place of the metadata database, even where there is no database any more."""
 
 import time
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ from airflow_ops.recovery import backup as backups
 from airflow_ops.waiting import wait_until
 
 Backup = dict[str, Any]
-"""As `Backup` in charts/platform/files/scripts/backup.py describes it."""
+"""One backup; `Backup` in charts/platform/files/scripts/backup.py describes its keys."""
 COMPONENTS = "tier=airflow,component in (scheduler,dag-processor,triggerer,api-server)"
-"""What reads the metadata database, of either colour; worker pods go through the API server."""
+"""Pods of either colour that use the metadata database; worker pods use the API server instead."""
 STOPPED = "airflow-platform.io/replicas-before-restore"
-"""Annotation of a Deployment that a restore stopped: how many replicas it had. A later run starts it from this."""
+"""Annotation of a Deployment that a restore stopped: how many replicas it had, for this run or a later one."""
 STOP_SECONDS = 180
 START_SECONDS = 900
 SWAP_SECONDS = 300
@@ -30,27 +30,28 @@ SWAP_SECONDS = 300
 def restore(
     name: EnvironmentName,
     backup: Annotated[
-        str | None, typer.Argument(metavar="[BACKUP]", help="As `backup ENV --list` shows it; the newest by default.")
+        str | None, typer.Argument(metavar="BACKUP", help="A name from `backup ENV --list`; the newest by default.")
     ] = None,
     overlay: TrialOverlays = None,
     discard_newer_runs: Annotated[
-        bool, typer.Option("--discard-newer-runs", help="Restore although the database has runs made after the backup.")
+        bool, typer.Option("--discard-newer-runs", help="Restore even if the database has runs made after the backup.")
     ] = False,
 ) -> None:
     """Restore an environment's metadata database from a backup, start Airflow again and run the canary.
 
-    The backup is loaded into a database beside the present one and checked there: checksum, revision, Fernet
-    key. Only then is Airflow stopped and the two change places; the former one is kept. It can be run again from
-    wherever it ended.
+    The backup is first loaded into a second database and checked there: checksum,
+    revision, Fernet key. Only then is Airflow stopped and the second database put
+    in place of the present one, which is kept under another name. A restore that
+    was cut off can be run again.
 
     Example: airflow-ops restore dev
     """
     started = time.monotonic()
     cluster = connect(Environment.load(name, overlay))
-    found = backups.look(cluster)
+    found = backups.inspect(cluster)
     chosen = choose(found["backups"], backup, name)
     if is_swapped(found, chosen) and (stopped := stopped_deployments(cluster)):
-        out.print(f"{chosen['name']} is in place already: going on with the start", highlight=False)
+        out.print(f"{chosen['name']} is in place already: continuing with the start of Airflow", highlight=False)
         start(cluster, stopped)
     else:
         check(found, chosen, discard_newer_runs)
@@ -61,36 +62,36 @@ def restore(
 
 
 def choose(found: list[Backup], name: str | None, environment: str) -> Backup:
-    """The backup of a name, or the newest.
+    """The backup with a name, or the newest.
 
     Raises:
-        ProblemError: There is none.
+        ProblemError: There is no such backup.
     """
     for each in reversed(found):
         if name in (None, each["name"]):
             return each
     raise fail(
         f"there is no backup {name or ''} of {environment}.".replace("  ", " "),
-        f"`airflow-ops backup {environment} --list` shows those that are there.",
+        f"`airflow-ops backup {environment} --list` shows those that exist.",
         2,
     )
 
 
 def is_swapped(found: dict[str, Any], chosen: Backup) -> bool:
-    """Whether the database in use is this backup, put there by a restore."""
+    """Whether a restore has already put this backup in place."""
     return bool(found["database"] and found["database"]["comment"] == f"restored from {chosen['name']}")
 
 
 def check(found: dict[str, Any], chosen: Backup, discard_newer_runs: bool) -> None:
-    """What must hold before anything is changed.
+    """Check that a backup can be restored, before anything is changed.
 
     Args:
-        found: What `look` found.
+        found: The result of `backup.inspect`.
         chosen: The backup.
         discard_newer_runs: Whether runs may be lost.
 
     Raises:
-        ProblemError: The schema is another image's, the role may not create databases, or runs would be lost.
+        ProblemError: The image needs another schema, the role may not create databases, or runs would be lost.
     """
     differ = {table: rev for table, rev in found["heads"].items() if chosen["revision"].get(table) != rev}
     if differ:
@@ -109,12 +110,12 @@ def check(found: dict[str, Any], chosen: Backup, discard_newer_runs: bool) -> No
     if newer and not discard_newer_runs:
         raise fail(
             f"the database has {newer} DAG runs that were made after {chosen['name']}, and they would be lost.",
-            "Nothing was changed. If that is meant, add --discard-newer-runs; the present database is kept aside.",
+            "Nothing was changed. To lose them anyway, add --discard-newer-runs; the present database is kept.",
         )
 
 
 def load(cluster: Cluster, chosen: Backup) -> None:
-    """Load a backup into a database of its own and check it there; Airflow goes on.
+    """Load a backup into a second database and check it there; Airflow keeps running.
 
     Raises:
         ProblemError: The backup is damaged, or does not fit this image or this Fernet key.
@@ -143,7 +144,7 @@ def swap(cluster: Cluster, chosen: Backup, discard_newer_runs: bool) -> None:
     """Stop Airflow, put the loaded database in place, and start Airflow.
 
     Raises:
-        ProblemError: The databases could not change places; Airflow was started again on the present one.
+        ProblemError: The databases could not be swapped; Airflow was started again on the present one.
     """
     template = backups.job_template(cluster)
     admin = backups.admin_login(cluster)
@@ -155,19 +156,19 @@ def swap(cluster: Cluster, chosen: Backup, discard_newer_runs: bool) -> None:
     with stopped(cluster):
         former = jobs.run_for_result(cluster, job, "putting the database in place")["former"]
     if former:
-        out.print(f"the former database is kept as {former}: drop it when nobody misses anything", highlight=False)
+        out.print(f"the former database is kept as {former}: drop it when nothing is missing", highlight=False)
 
 
 @contextmanager
 def stopped(cluster: Cluster) -> Iterator[None]:
-    """Airflow without its components for the time of a `with` block, whatever happens in it."""
+    """Stop Airflow for the duration of a `with` block, and start it again even after an error."""
     began = time.monotonic()
     stop(cluster)
     try:
         yield
     finally:
         start(cluster, stopped_deployments(cluster))
-        out.print(f"Airflow was away for {time.monotonic() - began:.0f} s", highlight=False)
+        out.print(f"Airflow was stopped for {time.monotonic() - began:.0f} s", highlight=False)
 
 
 def deployments(cluster: Cluster) -> list[Any]:
@@ -176,13 +177,13 @@ def deployments(cluster: Cluster) -> list[Any]:
 
 
 def stopped_deployments(cluster: Cluster) -> dict[str, int]:
-    """Those that a restore stopped, with the replicas they had."""
+    """The Deployments that a restore stopped, with the replicas they had."""
     annotations = {each.metadata.name: each.metadata.annotations or {} for each in deployments(cluster)}
     return {name: int(own[STOPPED]) for name, own in annotations.items() if STOPPED in own}
 
 
 def stop(cluster: Cluster) -> None:
-    """Scale the components to nothing and wait until the last one has left; each Deployment remembers its replicas."""
+    """Scale the components to 0 and wait until their pods are gone; an annotation keeps each Deployment's replicas."""
     for each in deployments(cluster):
         if each.spec.replicas and STOPPED not in (each.metadata.annotations or {}):
             change = {"metadata": {"annotations": {STOPPED: str(each.spec.replicas)}}, "spec": {"replicas": 0}}
@@ -192,7 +193,10 @@ def stop(cluster: Cluster) -> None:
     if not gone:
         left = _component_pods(cluster)
         start(cluster, stopped_deployments(cluster))
-        raise fail(f"{', '.join(left)} did not leave in {STOP_SECONDS} s.", "Nothing was changed. Look at these pods.")
+        raise fail(
+            f"{', '.join(left)} did not end in {STOP_SECONDS} s.",
+            "Nothing was changed. Find out why with `kubectl describe` and the pods' logs.",
+        )
 
 
 def _component_pods(cluster: Cluster) -> list[str]:
@@ -201,7 +205,7 @@ def _component_pods(cluster: Cluster) -> list[str]:
 
 
 def start(cluster: Cluster, replicas: dict[str, int]) -> None:
-    """Give Deployments their replicas back and wait until they are ready.
+    """Scale Deployments up again and wait until they are ready.
 
     Args:
         cluster: The environment.
@@ -216,7 +220,7 @@ def start(cluster: Cluster, replicas: dict[str, int]) -> None:
         for name in replicas:
             _wait_until_ready(cluster, name)
     for name in replicas:
-        # Last: what still carries it is started by the next run.
+        # The annotation is removed last: the next run starts every Deployment that still has it.
         cluster.apps.patch_namespaced_deployment(
             name, cluster.namespace, {"metadata": {"annotations": {STOPPED: None}}}
         )
@@ -230,5 +234,5 @@ def _wait_until_ready(cluster: Cluster, name: str) -> None:
     if not wait_until(is_ready, START_SECONDS):
         raise fail(
             f"Deployment {name} of {cluster.namespace} is not ready after {START_SECONDS} s.",
-            "The database is in place. Look at its pods, then run the same command again: it goes on from here.",
+            "The database is in place. Correct what keeps its pods from starting, then run the same command again.",
         )

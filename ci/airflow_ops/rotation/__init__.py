@@ -1,1 +1,1 @@
-"""Rotation of what an environment keeps secret, a module a kind; see docs/adr/0011."""
+"""Rotation of the keys, passwords and credentials of an environment, one module per kind; see docs/adr/0011."""

@@ -1,4 +1,4 @@
-"""Rotation of the API server's own key: it signs page sessions and requests for logs, and no token of a task."""
+"""Rotation of the API server's own key. It signs sessions of the web page and requests for logs, not tasks' tokens."""
 
 import secrets
 
@@ -9,14 +9,16 @@ PURPOSE = "api"
 KEY = "api-secret-key"
 
 
-def draw(present: Content) -> Content:
-    """Another key; Airflow knows one at a time."""
+def new_key(present: Content) -> Content:
+    """Replace the key: Airflow accepts only one at a time."""
     return present | {KEY: secrets.token_urlsafe(32)}
 
 
 def steps(context: RotationContext) -> list[Step]:
-    """The steps. Page logins end; a log that is asked for meanwhile may have to be asked for again."""
+    """The steps. Users of the web page have to log in again, and a request for a log may fail once meanwhile."""
     return [
-        Step("draw", "a new key is drawn", lambda: context.change(PURPOSE, draw)),
-        Step("restart", "every component reads it; page logins end", lambda: context.restart(PURPOSE)),
+        Step("replace", "replace the key by a new one", lambda: context.change(PURPOSE, new_key)),
+        Step(
+            "restart", "restart every component with it; users have to log in again", lambda: context.restart(PURPOSE)
+        ),
     ]

@@ -15,11 +15,11 @@ from airflow_ops.options import EnvironmentName, TrialOverlays
 from airflow_ops.rotation import sequence
 from airflow_ops.rotation.context import RotationContext
 from airflow_ops.rotation.sequence import Step
-from airflow_ops.rotation.state import ConfigMapNotebook
+from airflow_ops.rotation.state import ConfigMapStore
 
 
 class Kind(StrEnum):
-    """What can be rotated; a module of this package each."""
+    """What can be rotated; each is a module of this package."""
 
     FERNET = "fernet"
     JWT = "jwt"
@@ -29,7 +29,7 @@ class Kind(StrEnum):
 
 
 def rotate(
-    kind: Annotated[Kind, typer.Argument(help="What to rotate.")],
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What to rotate.")],
     name: EnvironmentName,
     overlay: TrialOverlays = None,
     wait: Annotated[
@@ -37,27 +37,28 @@ def rotate(
         typer.Option(
             min=0,
             metavar="SECONDS",
-            help="jwt: trust the old key for so long at least; 86400 spares users and scripts another login.",
+            help="jwt: trust the old key for at least so many seconds; with 86400 users and scripts need no new login.",
         ),
     ] = None,
     folder: Annotated[
         Path | None,
         typer.Option(
-            "--from", metavar="FOLDER", help="git: the new credential, in files named like the Secret's keys."
+            "--from", metavar="FOLDER", help="git: folder of the new credential, in files named like the Secret's keys."
         ),
     ] = None,
 ) -> None:
-    """Give an environment a new key or password while it runs; no task fails of it.
+    """Give an environment a new key or password while it runs, without failing a task.
 
-    It may be cut off at any moment: run again, it goes on with the step it was at (docs/rotation.md). Where the Secrets
-    come from a store, it says what to put there and waits for it.
+    A rotation that was cut off continues with the same step when it is run again
+    (docs/rotation.md). Where the Secrets come from a store, it prints what to put
+    there and waits for it.
 
     Example: airflow-ops rotate fernet dev
     """
     context = RotationContext(connect(Environment.load(name, overlay)))
-    check = Step("check", "a login and a request", lambda: _check_health(context))
+    check = Step("check", "log in and send a request", lambda: _check_health(context))
     steps = [*_steps(kind, context, wait, folder), check]
-    sequence.run(str(kind), steps, ConfigMapNotebook(context.cluster, str(kind)))
+    sequence.run(str(kind), steps, ConfigMapStore(context.cluster, str(kind)))
 
 
 def _steps(kind: Kind, context: RotationContext, wait: int | None, folder: Path | None) -> list[Step]:
@@ -70,11 +71,14 @@ def _steps(kind: Kind, context: RotationContext, wait: int | None, folder: Path 
 
 
 def _check_health(context: RotationContext) -> None:
-    """Log in, and ask for the version: API server, its keys and the database answer."""
+    """Log in and ask for version and health, which need the API server, its keys and the database."""
     from airflow_client.client import MonitorApi
 
     with airflow_api.login(context.cluster) as client:
         health = MonitorApi(client).get_health()
     for component in ("metadatabase", "scheduler"):
         if getattr(health, component).status != "healthy":
-            raise fail(f"the {component} is not healthy after the rotation.", "Look at its log; then run this again.")
+            raise fail(
+                f"the {component} is not healthy after the rotation.",
+                "Correct what its log names; then run this again.",
+            )

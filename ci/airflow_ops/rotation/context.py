@@ -1,4 +1,4 @@
-"""What the steps of a rotation do to an environment: change a Secret, restart what reads it, run a Job."""
+"""The operations of rotation steps on an environment: change a Secret, restart the pods that read it, run a Job."""
 
 import json
 import time
@@ -15,12 +15,12 @@ from airflow_ops.paths import ROOT
 from airflow_ops.waiting import wait_until
 
 Content = dict[str, str]
-"""A Secret's content by key."""
+"""Content of a Secret by key."""
 JOB_SECONDS = 1800
 STORE_SECONDS = 3600
-"""How long to wait for a person who puts an entry into a store; another run waits as long again."""
+"""How long to wait until a person has put an entry into a store; running the command again waits again."""
 ASK_SECONDS = 30
-"""How often the operator of the store is asked to look again."""
+"""How often the operator of the store is asked to synchronise at once."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class RotationContext:
         if found is None:
             raise fail(
                 f"Secret {self.name(purpose)} does not exist in {self.cluster.namespace}.",
-                "A rotation changes what is there: deploy first.",
+                "Deploy first: a rotation only changes a Secret that exists.",
             )
         return found
 
@@ -62,14 +62,14 @@ class RotationContext:
         return bool(self.values["platform"]["secrets"]["mode"] == "external")
 
     def change(self, purpose: str, change: Callable[[Content], Content]) -> None:
-        """Bring a Secret to another content.
+        """Change the content of a Secret.
 
-        In mode `external` the content is written to a file that only this user can read, and the person at the
-        keyboard puts it into the store; this waits until it has arrived, and removes the file.
+        In mode `external` the content is written to a file that only this user can read, for the user to put it into
+        the store; this waits until it has arrived in the Secret, and removes the file.
 
         Args:
-            purpose: Of `global.secrets`.
-            change: Makes the content wanted from the present one. Must be idempotent: a rotation that was cut off
+            purpose: A key of `global.secrets`.
+            change: Computes the new content from the present one. Must be idempotent: a rotation that was cut off
                 repeats it.
 
         Raises:
@@ -92,14 +92,14 @@ class RotationContext:
             entry = f"{store['prefix']}/{kebab(purpose)}"
             out.print(
                 f"put the content of {file.relative_to(ROOT)} into the store ({store['store']['name']}) "
-                f"as the whole of entry {entry}; this goes on when it has arrived",
+                f"as the entry {entry}, replacing its whole content; this continues when it has arrived",
                 highlight=False,
             )
             self._await_store(purpose, wanted, entry)
         file.unlink(missing_ok=True)
 
     def private_file(self, name: str) -> Path:
-        """A file of this rotation that only this user can read; empty where it is new."""
+        """A file of this rotation that only this user can read; a new one is empty."""
         file = ROOT / f".local/rotation/{self.cluster.environment.name}" / name
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file.touch(mode=0o600)
@@ -121,19 +121,19 @@ class RotationContext:
         if not wait_until(has_arrived, STORE_SECONDS, 2):
             raise fail(
                 f"entry {entry} did not reach Secret {self.name(purpose)} in {STORE_SECONDS} s.",
-                "Nothing has changed since the last step that is noted: run the same command again.",
+                "Nothing has changed since the last recorded step. Put it into the store, then run this again.",
             )
 
     def restart(self, purpose: str) -> None:
-        """Replace every pod of a workload that reads a Secret, and wait until no old one is left.
+        """Restart every workload that reads a Secret, and wait until no old pod is left.
 
         Raises:
             ProblemError: See `rollouts.restart_readers`.
         """
         rollouts.restart_readers(self.cluster, self.name(purpose))
 
-    def ask(self, purpose: str, program: str) -> list[str]:
-        """The last line that a Python program prints in the first container of each workload that reads a Secret."""
+    def run_in_readers(self, purpose: str, program: str) -> list[str]:
+        """Run a Python program in the first container of each workload that reads a Secret; the last line of each."""
         return [
             self.cluster.kubectl("exec", name, "--container", container, "--", "python", "-c", program).splitlines()[-1]
             for name, container in (
@@ -143,11 +143,11 @@ class RotationContext:
         ]
 
     def run_job(self, cron_job: str, what: str) -> list[str]:
-        """Run a suspended CronJob of the platform once, and wait.
+        """Run a suspended CronJob of the platform once, and wait for its end.
 
         Args:
             cron_job: Its name.
-            what: What it does, for the screen.
+            what: What it does, for messages.
 
         Returns:
             The lines that it printed.
@@ -160,5 +160,5 @@ class RotationContext:
 
 
 def kebab(purpose: str) -> str:
-    """A purpose as its entry in a store is named: gitOrigin is git-origin."""
+    """A purpose as the name of its entry in a store: gitOrigin becomes git-origin."""
     return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in purpose)

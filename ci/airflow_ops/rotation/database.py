@@ -1,4 +1,4 @@
-"""Rotation of the metadata database's login: two roles take turns; the old one works until nobody uses it."""
+"""Rotation of the metadata database's login: two roles take turns, and the old one works until no session uses it."""
 
 import base64
 import hashlib
@@ -17,25 +17,28 @@ from airflow_ops.waiting import wait_until
 PURPOSE = "metadata"
 POOLER = "pgbouncer"
 NEXT = "next-connection-direct"
-"""The new login's URL past any PgBouncer, until it is the one in use."""
+"""The new login's URL without PgBouncer, until that login is the one in use."""
 USERS = "users.txt"
 JOB = "airflow-check-database-login"
 PSQL = "PGPASSWORD=$POSTGRES_PASSWORD exec psql -qAt -U postgres -d airflow -v ON_ERROR_STOP=1"
-"""Inside the development database's container, where its administrator's password is in the environment."""
+"""Runs inside the development database's container, which has the administrator's password in its environment."""
 IDLE_SECONDS = 900
-"""For the last session of the old login to end: a backup or a cleanup may hold one for long."""
+"""How long to wait for the last session of the old login; a backup or a cleanup may keep one for long."""
 
 
 def user(url: str) -> str:
     """The login name in a database URL."""
     login = unquote(urlsplit(url).username or "")
     if not re.fullmatch(r"[a-z_][a-z0-9_]*", login):
-        raise fail(f"the login {login!r} in Secret `metadata` is no plain name.", "Lower case letters, digits and _.")
+        raise fail(
+            f"the login {login!r} in Secret `metadata` is not a plain name.",
+            "Use a login of lower case letters, digits and _.",
+        )
     return login
 
 
 def owner(login: str) -> str:
-    """The role that owns the tables: both logins are members of it and act as it."""
+    """The role that owns the tables; both logins are members of it and act as it."""
     return re.sub(r"_[ab]$", "", login)
 
 
@@ -45,13 +48,13 @@ def other(login: str) -> str:
 
 
 def with_login(url: str, login: str, password: str) -> str:
-    """A database URL with another login; the password needs no quoting."""
+    """A database URL with another login, whose password must need no quoting."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=f"{login}:{password}@{parts.netloc.rpartition('@')[2]}"))
 
 
 def add(present: Content) -> Content:
-    """The next login, made up and not in use."""
+    """Add the URL of the next login with a new password; nothing uses it yet."""
     if NEXT in present:
         return present
     direct = present["connection-direct"]
@@ -59,7 +62,7 @@ def add(present: Content) -> Content:
 
 
 def switch(present: Content) -> Content:
-    """Every URL of the old login with the next one."""
+    """Change every URL from the old login to the next one."""
     if NEXT not in present:
         return present
     parts, old = urlsplit(present[NEXT]), user(present["connection-direct"])
@@ -72,7 +75,7 @@ def switch(present: Content) -> Content:
 
 
 def scram(password: str) -> str:
-    """What PostgreSQL stores of a password (RFC 5803), so that no statement and no log of the server holds it."""
+    """The hash that PostgreSQL stores for a password (RFC 5803), to keep the password out of statements and logs."""
     salt, rounds = secrets.token_bytes(16), 4096
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
@@ -82,7 +85,7 @@ def scram(password: str) -> str:
 
 
 def make_role(url: str) -> str:
-    """SQL that makes the login of a URL, or gives it another password; may run again."""
+    """SQL that creates the login of a URL, or changes its password; it can be run again."""
     login = user(url)
     return f"""\
 SELECT 'CREATE ROLE "{login}"' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{login}') \\gexec
@@ -93,13 +96,13 @@ ALTER ROLE "{login}" LOGIN PASSWORD '{scram(urlsplit(url).password or "")}';
 
 
 def old_logins(login: str) -> str:
-    """SQL condition on pg_roles: the owner and every other login of it."""
+    """SQL condition on pg_roles for the owner and all of its logins except this one."""
     names = ", ".join(f"'{name}'" for name in {owner(login), f"{owner(login)}_a", f"{owner(login)}_b"} - {login})
     return f"rolname IN ({names}) AND rolcanlogin"
 
 
 def retire(login: str) -> str:
-    """SQL after which no login but one can enter; may run again. The owner keeps its tables."""
+    """SQL that locks all other logins of the same owner; it can be run again. The owner keeps its tables."""
     alter = "SELECT format('ALTER ROLE %I NOLOGIN PASSWORD NULL', rolname) FROM pg_roles"
     return f"{alter} WHERE {old_logins(login)} \\gexec\n"
 
@@ -110,21 +113,21 @@ def sessions(login: str) -> str:
 
 
 def pooled(users: str, url: str) -> str:
-    """PgBouncer's list of users with a login added."""
+    """PgBouncer's list of users, with a login added."""
     line = f'"{user(url)}" "{urlsplit(url).password}"'
     kept = [each for each in users.splitlines() if not each.startswith(f'"{user(url)}" ')]
     return "\n".join([*kept, line]) + "\n"
 
 
 def unpooled(users: str, login: str) -> str:
-    """PgBouncer's list of users without the other logins of an owner."""
+    """PgBouncer's list of users, without the other logins of the same owner."""
     gone = {owner(login), f"{owner(login)}_a", f"{owner(login)}_b"} - {login}
     return "".join(f"{line}\n" for line in users.splitlines() if line.partition(" ")[0].strip('"') not in gone)
 
 
 @dataclass
 class Rotation:
-    """The steps that need the environment.
+    """The steps that need access to the environment.
 
     Attributes:
         context: The environment.
@@ -134,11 +137,11 @@ class Rotation:
 
     @property
     def own_database(self) -> bool:
-        """Whether the database is the development one, which this command may change."""
+        """Whether the database is the development one, which this command administers."""
         return bool(self.context.values["platform"]["database"]["enabled"])
 
     def sql(self, text: str) -> str:
-        """Run SQL in the development database as its administrator; what it answers."""
+        """Run SQL in the development database as its administrator; the output."""
         pod = ("exec", "--stdin", "statefulset/airflow-database", "--container", "postgres", "--")
         return self.context.cluster.kubectl(*pod, "bash", "-c", PSQL, stdin=text).strip()
 
@@ -153,7 +156,7 @@ class Rotation:
         return user(self.context.secret(PURPOSE)["connection-direct"])
 
     def make(self) -> None:
-        """The next login is made, or gets its password; what uses it waits for it."""
+        """Create the next login, or have an administrator create it; the following step waits for it."""
         text = make_role(self.context.secret(PURPOSE)[NEXT])
         if self.own_database:
             self.sql(text)
@@ -161,22 +164,22 @@ class Rotation:
             self.write_for_administrator("make-role", text)
 
     def try_login(self) -> None:
-        """A Job logs in with the next login, from where the components do."""
+        """Run a Job that logs in with the next login, from the same network as the components."""
         out.print("\n".join(self.context.run_job(JOB, "logging in")), highlight=False)
 
     def pool(self) -> None:
-        """PgBouncer gets the next login beside the present one."""
+        """Add the next login to PgBouncer, beside the present one."""
         url = self.context.secret(PURPOSE)[NEXT]
         self.context.change(POOLER, lambda present: present | {USERS: pooled(present[USERS], url)})
         self.context.restart(POOLER)
 
     def unpool(self) -> None:
-        """PgBouncer keeps the login in use only."""
+        """Remove the old login from PgBouncer."""
         self.context.change(POOLER, lambda present: present | {USERS: unpooled(present[USERS], self.current())})
         self.context.restart(POOLER)
 
-    def end(self) -> None:
-        """The old login cannot enter any more, once nobody is in with it."""
+    def retire_old(self) -> None:
+        """Lock the old login as soon as no session uses it."""
         login = self.current()
         if not self.own_database:
             text = f"{sessions(login)} -- wait until it is 0\n{retire(login)}"
@@ -195,12 +198,12 @@ def steps(context: RotationContext) -> list[Step]:
     rotation = Rotation(context)
     pooler = context.values["platform"]["pgbouncer"]["enabled"]
     return [
-        Step("add", "the next login is made up", lambda: context.change(PURPOSE, add)),
-        Step("make", "the database knows it", rotation.make),
-        Step("enter", "it can log in", rotation.try_login),
-        *([Step("pool", "PgBouncer knows it beside the old one", rotation.pool)] if pooler else []),
-        Step("switch", "it is to be used", lambda: context.change(PURPOSE, switch)),
-        Step("switched", "every component uses it", lambda: context.restart(PURPOSE)),
-        Step("end", "the old login can enter no more", rotation.end),
-        *([Step("unpool", "PgBouncer does not know the old one", rotation.unpool)] if pooler else []),
+        Step("add", "choose the next login and its password", lambda: context.change(PURPOSE, add)),
+        Step("make", "create it in the database", rotation.make),
+        Step("try", "log in with it", rotation.try_login),
+        *([Step("pool", "add it to PgBouncer, beside the old one", rotation.pool)] if pooler else []),
+        Step("switch", "put it into the Secret as the login to use", lambda: context.change(PURPOSE, switch)),
+        Step("switched", "restart every component with it", lambda: context.restart(PURPOSE)),
+        Step("retire", "lock the old login once no session uses it", rotation.retire_old),
+        *([Step("unpool", "remove the old login from PgBouncer", rotation.unpool)] if pooler else []),
     ]

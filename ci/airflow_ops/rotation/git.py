@@ -1,4 +1,4 @@
-"""Rotation of what the Git mirror enters the repository with: the new credential is tried before the old one goes."""
+"""Rotation of the Git mirror's credential: the new one is tried before the old one is removed."""
 
 import time
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ from airflow_ops.rotation.sequence import Step
 PURPOSE = "gitOrigin"
 KEYS = ("ssh-privatekey", "known_hosts", "username", "password")
 NEXT = "next-"
-"""Before a key: what is to be tried; the mirror itself does not read it."""
+"""Prefix of the keys of a credential that is being tried; the mirror itself does not read them."""
 ARRIVAL_SECONDS = 300
-"""From a changed Secret to its files in a running pod: the kubelet looks every minute or two; and a fetch after it."""
+"""From a changed Secret to the fetch after it: the kubelet updates the files in a pod every minute or two."""
 TRY = """\
 c=/etc/git-origin
 export GIT_TERMINAL_PROMPT=0
@@ -26,13 +26,13 @@ h="!f() { if [ \\"\\$1\\" = get ]; then"
 h+=" echo username=\\$(cat $(pick username)); echo password=\\$(cat $(pick password)); fi; }; f"
 [ -e "$c/next-$1" ] && timeout 60 git -c credential.helper="$h" ls-remote --heads "$0" >/dev/null
 """
-"""Ask the origin $0 for its branches with the new credential, once the file of key $1 has come."""
+"""List the branches of the origin $0 with the new credential, once the file of key $1 has arrived in the pod."""
 FETCHED = '! compgen -G "/etc/git-origin/next-*" >/dev/null && find /git/dags.git/fetched -newermt "@$0" | grep -q .'
-"""Whether the new files are in place and a fetch has succeeded since the moment $0, in seconds of the epoch."""
+"""Whether the new files are in place and a fetch has succeeded since the time $0, in seconds of the epoch."""
 
 
 def read_folder(folder: Path) -> Content:
-    """The new credential: files named like the keys of the Secret.
+    """Read the new credential from files named like the keys of the Secret.
 
     Raises:
         ProblemError: There is no such file, or one of another name.
@@ -40,18 +40,18 @@ def read_folder(folder: Path) -> Content:
     found = {path.name: path.read_text() for path in sorted(folder.iterdir())} if folder.is_dir() else {}
     unknown = found.keys() - set(KEYS)
     if unknown or not found:
-        what = f"holds {', '.join(sorted(unknown))}" if unknown else "is no folder with a credential"
-        raise fail(f"--from {folder} {what}.", f"It has files named {', '.join(KEYS)}, those that change.", 2)
+        what = f"holds {', '.join(sorted(unknown))}" if unknown else "is not a folder with a credential"
+        raise fail(f"--from {folder} {what}.", f"Put the files that change there, named {', '.join(KEYS)}.", 2)
     return found
 
 
 def add(present: Content, new: Content) -> Content:
-    """The new credential beside the one in use."""
+    """Add the new credential beside the one in use."""
     return present | {f"{NEXT}{key}": text for key, text in new.items()}
 
 
 def swap(present: Content) -> Content:
-    """The new credential instead of the one in use; keys that it does not have stay."""
+    """Replace the credential in use by the new one; keys that the new one does not have stay."""
     new = {key.removeprefix(NEXT): text for key, text in present.items() if key.startswith(NEXT)}
     return {key: text for key, text in present.items() if not key.startswith(NEXT)} | new
 
@@ -77,16 +77,16 @@ def _until(context: RotationContext, what: str, script: str, *arguments: str) ->
         except ProblemError as error:
             raise fail(
                 f"{what} in pod {pod}: {error.message}",
-                "The mirror serves what it has meanwhile. Put it right, and run the same command again.",
+                "The mirror serves its present commits meanwhile. Correct the cause, and run the same command again.",
             ) from error
 
 
 def steps(context: RotationContext, folder: Path | None) -> list[Step]:
-    """The steps. The mirror goes on serving what it has at every moment of them.
+    """The steps. The mirror keeps serving its commits all the time.
 
     Args:
         context: The environment.
-        folder: Where the new credential is; not needed to go on with a rotation that has read it.
+        folder: Folder of the new credential; not needed to continue a rotation that has read it.
     """
     platform = context.values["platform"]
     if not platform["gitMirror"]["enabled"] or platform["gitOrigin"]["enabled"]:
@@ -104,7 +104,7 @@ def steps(context: RotationContext, folder: Path | None) -> list[Step]:
     def new_key() -> str:
         return next(key.removeprefix(NEXT) for key in context.secret(PURPOSE) if key.startswith(NEXT))
 
-    def enter() -> None:
+    def try_new() -> None:
         _until(context, "the origin refuses the new credential", TRY, platform["gitMirror"]["origin"], new_key())
 
     def fetched() -> None:
@@ -112,8 +112,8 @@ def steps(context: RotationContext, folder: Path | None) -> list[Step]:
         out.print("  the old credential may be revoked where it was made", highlight=False)
 
     return [
-        Step("add", "the new credential stands beside the old one", read),
-        Step("enter", "the origin lets it in", enter),
-        Step("swap", "it is to be used", lambda: context.change(PURPOSE, swap)),
-        Step("fetched", "every mirror has fetched with it", fetched),
+        Step("add", "add the new credential beside the old one", read),
+        Step("try", "list the origin's branches with it", try_new),
+        Step("swap", "replace the old credential by it", lambda: context.change(PURPOSE, swap)),
+        Step("fetched", "wait until every mirror has fetched with it", fetched),
     ]

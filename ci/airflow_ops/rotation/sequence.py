@@ -1,4 +1,4 @@
-"""A rotation as a sequence of steps that can be cut off anywhere and goes on from where it ended."""
+"""A rotation as a sequence of steps: one that was cut off continues where it ended."""
 
 import time
 from collections.abc import Callable
@@ -14,10 +14,10 @@ class Step:
     """One step of a rotation.
 
     Attributes:
-        name: Its name; what is noted once it is done.
-        title: What it does, for people.
-        run: Does it. May be cut off and run again, so it looks at what is there first.
-        wait: Gives the seconds that must have passed since the end of the step before.
+        name: Its name, which is recorded once the step is done.
+        title: What it does, for output.
+        run: Runs the step. Must be idempotent, because a step that was cut off is run again.
+        wait: Returns the seconds that must have passed since the end of the step before.
     """
 
     name: str
@@ -27,12 +27,12 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Note:
+class RotationState:
     """How far a rotation is.
 
     Attributes:
-        done: Name of the last step that is done; empty where none is under way.
-        at: When that was.
+        done: Name of the last step that is done; empty where no rotation is running.
+        at: When that step was done.
         begun: When the rotation began.
     """
 
@@ -41,68 +41,68 @@ class Note:
     begun: datetime | None = None
 
 
-class Notebook(Protocol):
-    """Where it is noted how far a rotation is."""
+class StateStore(Protocol):
+    """Keeps how far a rotation is."""
 
-    def read(self) -> Note:
-        """The note; an empty one where there is none."""
+    def read(self) -> RotationState:
+        """The stored state; an empty one where there is none."""
 
-    def write(self, note: Note) -> None:
-        """Replace the note.
+    def write(self, state: RotationState) -> None:
+        """Replace the stored state.
 
         Raises:
-            ProblemError: Somebody else has written since it was read: the same rotation runs twice.
+            ProblemError: It was written by somebody else since it was read: the same rotation runs twice.
         """
 
 
-def run(kind: str, steps: list[Step], notebook: Notebook) -> None:
-    """Run the steps that are not done yet, and note each.
+def run(kind: str, steps: list[Step], store: StateStore) -> None:
+    """Run the steps that are not done yet, and record each.
 
     Args:
         kind: What is rotated.
         steps: All steps, in order.
-        notebook: Of this kind in this environment.
+        store: The state of this kind in this environment.
 
     Raises:
-        ProblemError: A step fails, the note names a step that there is not, or somebody runs the same rotation.
+        ProblemError: A step fails, the last step is unknown, or somebody else runs the same rotation.
     """
-    note = notebook.read()
+    state = store.read()
     names = [step.name for step in steps]
-    if note.done and note.done not in names:
+    if state.done and state.done not in names:
         raise fail(
-            f"the rotation of {kind} is noted to be at {note.done!r}, which is no step of it: {', '.join(names)}.",
-            "It was begun by another version of airflow-ops: end it with that one.",
+            f"the last step of the rotation of {kind} was {state.done!r}, which is not one of {', '.join(names)}.",
+            "It was begun by another version of airflow-ops: finish it with that version.",
         )
-    first = names.index(note.done) + 1 if note.done else 0
-    begun = note.begun if note.done and note.begun else datetime.now(UTC)
+    first = names.index(state.done) + 1 if state.done else 0
+    begun = state.begun if state.done and state.begun else datetime.now(UTC)
     if first:
-        out.print(f"{kind}: goes on after {note.done}, {first} of {len(steps)} steps are done", highlight=False)
+        out.print(f"{kind}: continues after {state.done}, {first} of {len(steps)} steps are done", highlight=False)
     else:
         # Written before anything is changed: the write fails with 409 if another rotation started meanwhile.
-        notebook.write(Note(begun=begun))
+        store.write(RotationState(begun=begun))
     for number, step in enumerate(steps[first:], first + 1):
         started = time.monotonic()
         out.print(f"{kind} {number}/{len(steps)}: {step.title}", highlight=False)
         if step.wait:
-            _await(note, step.wait())
+            _await(state, step.wait())
         step.run()
         last = number == len(steps)
-        note = Note("" if last else step.name, datetime.now(UTC), begun)
-        notebook.write(note)
+        state = RotationState("" if last else step.name, datetime.now(UTC), begun)
+        store.write(state)
         out.print(f"[green]ok[/] {step.name} ({time.monotonic() - started:.0f} s)", highlight=False)
     seconds = (datetime.now(UTC) - begun).total_seconds()
     out.print(f"[green]ok[/] {kind} is rotated ({seconds:.0f} s since it began)", highlight=False)
 
 
-def _await(note: Note, seconds: float) -> None:
-    """Wait until some seconds have passed since a note, whenever this process began."""
-    end = (note.at or datetime.now(UTC)) + timedelta(seconds=seconds)
+def _await(state: RotationState, seconds: float) -> None:
+    """Wait until some seconds have passed since the last step, which an earlier process may have run."""
+    end = (state.at or datetime.now(UTC)) + timedelta(seconds=seconds)
     left = (end - datetime.now(UTC)).total_seconds()
     out.print(
-        f"  until {end:%H:%M:%S} UTC, {max(left, 0):.0f} s; may be cut off and gone on with later", highlight=False
+        f"  until {end:%H:%M:%S} UTC, {max(left, 0):.0f} s; can be interrupted and continued later", highlight=False
     )
     with progress() as bar:
-        task = bar.add_task("waits", total=int(seconds))
+        task = bar.add_task("waiting", total=int(seconds))
         while (left := (end - datetime.now(UTC)).total_seconds()) > 0:
             bar.update(task, completed=int(seconds - left))
             time.sleep(min(left, 1))

@@ -60,8 +60,8 @@ def test_a_moved_active_colour_does_not_rename_everything(committed: Checkout) -
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["dev"], "what to compare with is not clear"),
-        (["dev", "--ref", "HEAD", "--live"], "what to compare with is not clear"),
+        (["dev"], "exactly one of --ref and --live is needed"),
+        (["dev", "--ref", "HEAD", "--live"], "exactly one of --ref and --live is needed"),
         (["dev", "--ref", "nowhere"], "the repository at 'nowhere' cannot be read"),
         (["prod", "--ref", "HEAD"], "at HEAD: environment 'prod' does not exist"),
         (["dev", "--live"], "kubectl has no current context"),

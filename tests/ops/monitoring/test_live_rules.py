@@ -110,7 +110,7 @@ def test_what_is_there_what_waits_and_what_is_missing_are_distinguished(promethe
 
 def test_a_person_reads_what_is_wrong(prometheus: str) -> None:
     answer = alerts_test("dev", "--url", prometheus)
-    assert "blind AirflowQuotaAlmostFull: no series of kube_resourcequota" in answer.stdout
+    assert "missing AirflowQuotaAlmostFull: no series of kube_resourcequota" in answer.stdout
     assert "it needs a failed try" in answer.stdout
     assert "firing AirflowDagImportErrors" in answer.stdout
     assert "0 do not evaluate" in answer.stdout
@@ -145,19 +145,19 @@ def changed(rules: list[dict[str, Any]], old: str, new: str) -> list[dict[str, A
     ],
 )
 def test_a_rule_that_reads_what_is_not_there_is_blind(prometheus: str, old: str, new: str, why: str) -> None:
-    from airflow_ops.monitoring.live_rules import look, rules_of
+    from airflow_ops.monitoring.live_rules import check_rules, rules_of
     from airflow_ops.monitoring.prometheus import Prometheus
 
     rules = rules_of(NAMESPACE, [path.read_text() for path in RULES.glob("*.yaml")])
     broken = [rule for rule in changed(rules, old, new) if "airflow:slo" not in str(rule)]
     assert broken
-    for rule in look(Prometheus(prometheus), NAMESPACE, broken):
-        assert why in [one.why for one in rule.blind], rule
+    for rule in check_rules(Prometheus(prometheus), NAMESPACE, broken):
+        assert why in [one.why for one in rule.missing], rule
 
 
 def test_a_rule_that_does_not_evaluate_says_why(prometheus: str) -> None:
-    from airflow_ops.monitoring.live_rules import look
+    from airflow_ops.monitoring.live_rules import check_rules
     from airflow_ops.monitoring.prometheus import Prometheus
 
-    (rule,) = look(Prometheus(prometheus), NAMESPACE, [{"alert": "Broken", "expr": "sum by (up"}])
+    (rule,) = check_rules(Prometheus(prometheus), NAMESPACE, [{"alert": "Broken", "expr": "sum by (up"}])
     assert "parse error" in rule.error

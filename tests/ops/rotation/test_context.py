@@ -14,8 +14,8 @@ from airflow_ops.cluster.secrets import named_secrets
 from airflow_ops.console import ProblemError
 from airflow_ops.rotation import context, git
 from airflow_ops.rotation.context import RotationContext
-from airflow_ops.rotation.sequence import Note
-from airflow_ops.rotation.state import ConfigMapNotebook
+from airflow_ops.rotation.sequence import RotationState
+from airflow_ops.rotation.state import ConfigMapStore
 
 GIT = {"ssh-privatekey": "old", "known_hosts": "hosts"}
 
@@ -105,12 +105,12 @@ def test_of_a_store_the_content_wanted_is_kept_until_it_has_arrived(
 
 def test_of_two_that_rotate_the_same_one_ends() -> None:
     there = cluster()
-    first, second = ConfigMapNotebook(there, "jwt"), ConfigMapNotebook(there, "jwt")
-    assert first.read() == second.read() == Note()
-    first.write(Note("add"))
+    first, second = ConfigMapStore(there, "jwt"), ConfigMapStore(there, "jwt")
+    assert first.read() == second.read() == RotationState()
+    first.write(RotationState("add"))
     with pytest.raises(ProblemError, match="run by somebody else"):
-        second.write(Note("add"))
-    assert ConfigMapNotebook(there, "jwt").read().done == "add"
+        second.write(RotationState("add"))
+    assert ConfigMapStore(there, "jwt").read().done == "add"
 
 
 def test_a_pod_reads_the_secrets_of_its_environment_and_its_volumes() -> None:
@@ -154,7 +154,7 @@ def test_a_git_credential_stands_beside_the_old_one_and_then_instead_of_it() -> 
 
 
 def test_a_folder_with_anything_else_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProblemError, match="is no folder with a credential"):
+    with pytest.raises(ProblemError, match="is not a folder with a credential"):
         git.read_folder(tmp_path / "missing")
     (tmp_path / "id_ed25519").write_text("x")
     with pytest.raises(ProblemError, match="holds id_ed25519"):

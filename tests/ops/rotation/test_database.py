@@ -65,5 +65,5 @@ def test_pgbouncer_knows_both_until_the_old_one_is_gone() -> None:
 
 
 def test_a_login_that_would_need_quoting_is_refused() -> None:
-    with pytest.raises(ProblemError, match="is no plain name"):
+    with pytest.raises(ProblemError, match="is not a plain name"):
         database.make_role("postgresql://air%27flow:x@h/airflow")

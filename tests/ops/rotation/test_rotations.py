@@ -13,18 +13,18 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from airflow_ops.console import ProblemError
 from airflow_ops.rotation import api, fernet, jwt, sequence
-from airflow_ops.rotation.sequence import Note, Step
-from support.rotation_fakes import CutOffError, FakeContext, FakeNotebook, interruptions
+from airflow_ops.rotation.sequence import RotationState, Step
+from support.rotation_fakes import CutOffError, FakeContext, FakeStore, interruptions
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def run_to_the_end(kind: str, context: FakeContext, steps: list[Step], notebook: FakeNotebook | None = None) -> None:
-    notebook = notebook or FakeNotebook()
+def run_to_the_end(kind: str, context: FakeContext, steps: list[Step], store: FakeStore | None = None) -> None:
+    store = store or FakeStore()
     try:
-        sequence.run(kind, steps, notebook)
+        sequence.run(kind, steps, store)
     except CutOffError:
-        sequence.run(kind, steps, notebook)
+        sequence.run(kind, steps, store)
 
 
 def fernet_key() -> str:
@@ -58,7 +58,7 @@ def test_fernet_is_read_by_everybody_at_every_moment_and_wherever_it_is_cut_off(
 def test_fernet_has_another_key_in_the_end() -> None:
     old = fernet_key()
     context = FakeContext({"fernet": {"fernet-key": old}})
-    sequence.run("fernet", fernet.steps(context), FakeNotebook())  # type: ignore[arg-type]
+    sequence.run("fernet", fernet.steps(context), FakeStore())  # type: ignore[arg-type]
     new = Fernet(context.secrets["fernet"]["fernet-key"])
     with pytest.raises(InvalidToken):
         new.decrypt(Fernet(old).encrypt(b"x"))
@@ -67,7 +67,7 @@ def test_fernet_has_another_key_in_the_end() -> None:
 def test_a_fernet_key_that_led_at_once_would_be_seen() -> None:
     """The invariant can fail: `new,old` at once is what a pod that is not replaced yet cannot read."""
     context = FakeContext({"fernet": {"fernet-key": fernet_key()}}, every_pod_reads_what_any_pod_writes)
-    context.change("fernet", lambda present: fernet.put_first(fernet.add(present)))
+    context.change("fernet", lambda present: fernet.promote(fernet.add(present)))
     with pytest.raises(InvalidToken):
         context.restart("fernet")
 
@@ -145,30 +145,30 @@ def test_kid_is_the_one_that_airflow_writes_into_tokens() -> None:
 def test_a_shared_jwt_secret_is_refused_before_anything_changes() -> None:
     context = FakeContext({"jwt": {"jwt-secret": "x"}})
     with pytest.raises(ProblemError, match="has no private-key"):
-        sequence.run("jwt", jwt_steps(context), FakeNotebook())
+        sequence.run("jwt", jwt_steps(context), FakeStore())
     assert context.actions == []
 
 
 def test_a_rotation_goes_on_after_the_last_step_that_is_noted() -> None:
     ran: list[str] = []
     steps = [Step(name, name, lambda name=name: ran.append(name)) for name in ("a", "b", "c")]  # type: ignore[misc]
-    notebook = FakeNotebook(Note("a", LONG_AGO, LONG_AGO))
-    sequence.run("x", steps, notebook)
+    store = FakeStore(RotationState("a", LONG_AGO, LONG_AGO))
+    sequence.run("x", steps, store)
     assert ran == ["b", "c"]
-    assert [note.done for note in notebook.written] == ["b", ""]
-    assert notebook.note.begun == LONG_AGO
+    assert [state.done for state in store.written] == ["b", ""]
+    assert store.state.begun == LONG_AGO
 
 
 def test_a_wait_counts_from_the_note_of_the_step_before() -> None:
     passed = Step("passed", "passed", lambda: None, lambda: 3600.0)
-    notebook = FakeNotebook(Note("a", datetime.now(UTC) - timedelta(hours=2), LONG_AGO))
-    sequence.run("x", [Step("a", "a", lambda: None), passed], notebook)
-    assert notebook.note.done == ""
+    store = FakeStore(RotationState("a", datetime.now(UTC) - timedelta(hours=2), LONG_AGO))
+    sequence.run("x", [Step("a", "a", lambda: None), passed], store)
+    assert store.state.done == ""
 
 
 def test_a_note_of_another_version_is_an_error_that_names_the_step() -> None:
     with pytest.raises(ProblemError, match="'gone', which is no step of it: a"):
-        sequence.run("x", [Step("a", "a", lambda: None)], FakeNotebook(Note("gone", LONG_AGO, LONG_AGO)))
+        sequence.run("x", [Step("a", "a", lambda: None)], FakeStore(RotationState("gone", LONG_AGO, LONG_AGO)))
 
 
 def test_a_key_that_signs_before_it_is_trusted_would_be_seen() -> None:

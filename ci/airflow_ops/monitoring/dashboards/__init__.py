@@ -1,1 +1,1 @@
-"""Grafana's dashboards of an environment, written here and committed as the JSON that Grafana reads."""
+"""The Grafana dashboards, written in Python and committed as the JSON that Grafana reads."""

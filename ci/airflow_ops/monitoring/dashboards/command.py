@@ -1,4 +1,4 @@
-"""`airflow-ops dashboards`: write charts/platform/files/dashboards anew."""
+"""`airflow-ops dashboards`: generate charts/platform/files/dashboards."""
 
 import json
 import re
@@ -19,33 +19,33 @@ DASHBOARDS = {
     "dags": dags.dashboard,
     "workers": workers.dashboard,
 }
-"""Name of a file to what makes its content."""
+"""Name of a file to the function that makes its dashboard."""
 VARIABLES = {"namespace": HOME, "dag": ".*", "price": "0.05", "__range": "6h", "__rate_interval": "1m"}
-"""What stands for the dashboards' variables, and Grafana's own, outside Grafana."""
+"""Values for the variables of dashboards and of Grafana, to run their queries outside Grafana."""
 
 
 def rendered() -> dict[str, str]:
-    """File name to content, of every dashboard."""
+    """File name of every dashboard to its content."""
     encoder = JSONEncoder(sort_keys=True, indent=2)
     return {f"{name}.json": encoder.encode(make().build()) + "\n" for name, make in DASHBOARDS.items()}
 
 
 def load() -> dict[str, dict[str, Any]]:
-    """Name of a dashboard to what its committed file holds."""
+    """Name of a dashboard to the content of its committed file."""
     return {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
 
 
 def panels(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
-    """The panels of a dashboard that show something: rows only divide."""
+    """The panels of a dashboard, without rows, which only separate them."""
     return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
 
 
 def filled(query: str, **values: str) -> str:
-    """A query as Grafana would send it.
+    """A query with its variables replaced, as Grafana would send it.
 
     Args:
-        query: As a panel has it.
-        **values: Of its variables; of those that are not given, `VARIABLES` has one.
+        query: The query of a panel.
+        **values: Values of variables; `VARIABLES` has those that are not given.
     """
     return re.sub(r"\$(\w+)", lambda match: (VARIABLES | values)[match[1]], query)
 
@@ -53,20 +53,20 @@ def filled(query: str, **values: str) -> str:
 def dashboards(
     check: Annotated[bool, typer.Option("--check", help="Change nothing; fail where a file would change.")] = False,
 ) -> None:
-    """Write charts/platform/files/dashboards from monitoring/dashboards and the thresholds of the alerts.
+    """Generate charts/platform/files/dashboards from monitoring/dashboards and the thresholds of the alerts.
 
     Example: airflow-ops dashboards --check
     """
     FOLDER.mkdir(exist_ok=True)
     contents = rendered()
     changed = [name for name, text in contents.items() if _committed(name) != text]
-    strangers = sorted({path.name for path in FOLDER.iterdir()} - contents.keys())
-    if strangers:
-        raise fail(f"{FOLDER.relative_to(ROOT)} holds {', '.join(strangers)}, which nothing makes.", "Remove it.")
+    unknown = sorted({path.name for path in FOLDER.iterdir()} - contents.keys())
+    if unknown:
+        raise fail(f"{FOLDER.relative_to(ROOT)} has {', '.join(unknown)}, which no dashboard generates.", "Remove it.")
     if check and changed:
         raise fail(
-            f"{', '.join(changed)} in {FOLDER.relative_to(ROOT)} is not what it is made from.",
-            "Run `airflow-ops dashboards` and commit.",
+            f"{', '.join(changed)} in {FOLDER.relative_to(ROOT)} is out of date.",
+            "Run `airflow-ops dashboards` and commit its changes.",
         )
     for name in changed:
         (FOLDER / name).write_text(contents[name])

@@ -3,7 +3,18 @@
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 from grafana_foundation_sdk.models.dashboard import VariableOption
 
-from airflow_ops.monitoring.dashboards.panels import Panel, Query, Watch, bars, graph, number, page, rises, variable
+from airflow_ops.monitoring.dashboards.panels import (
+    Panel,
+    Query,
+    Watch,
+    bars,
+    events,
+    graph,
+    number,
+    page,
+    rises,
+    variable,
+)
 
 RUNS = "airflow_dagrun_duration"
 CHOSEN = '{dag_id=~"$dag"}'
@@ -12,7 +23,7 @@ CANARY = '{dag_id="platform_run_canary"}'
 
 
 def dashboard() -> Dashboard:
-    """What the owners of DAGs ask."""
+    """The dashboard for owners of DAGs."""
     board = page("dags", "Airflow: DAGs and pools", "Which DAG fails, is late or slow, and does a pool hold it up?")
     every = VariableOption(text="All", value="$__all")
     dag = variable(
@@ -145,14 +156,14 @@ def _own() -> list[Panel]:
             "Health checks that failed, 20 min",
             "Warehouse, bucket or API did not answer; the log of the run says which.",
             "short",
-            Query(f"sum({rises(f'{RUNS}_failed_count{HEALTH}', '20m')}) or vector(0)"),
+            events(f"{RUNS}_failed_count{HEALTH}", "20m"),
             watch=Watch("AirflowHealthCheckFailed"),
         ),
         number(
             "Canaries that failed, 1 h",
             "Started by smoke tests and upgrades. A failed one means that a worker pod of some size does not work.",
             "short",
-            Query(f"sum({rises(f'{RUNS}_failed_count{CANARY}', '1h')}) or vector(0)"),
+            events(f"{RUNS}_failed_count{CANARY}", "1h"),
             watch=Watch("AirflowCanaryFailed"),
         ),
     ]

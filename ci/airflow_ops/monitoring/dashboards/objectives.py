@@ -1,4 +1,4 @@
-"""The objectives of charts/platform/files/rules/slo.yaml: what dashboards draw stands there and nowhere else."""
+"""The objectives of charts/platform/files/rules/slo.yaml, from which dashboards take their numbers."""
 
 import re
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from airflow_ops.monitoring.alerts import RULES
 
 @dataclass(frozen=True)
 class Objective:
-    """One objective.
+    """One service level objective.
 
     Attributes:
         name: The label `slo` of its series.
-        share: Share of events that have to end well, 0 to 1.
-        seconds: The time within which an event ends well; None where it is not about time.
+        share: Share of events that have to be good, 0 to 1.
+        seconds: The time within which a good event ends; None where the objective is not about time.
     """
 
     name: str
@@ -27,7 +27,7 @@ def load_objectives() -> dict[str, Objective]:
     """Every objective by name.
 
     Raises:
-        ValueError: A budget of slo.yaml is no constant.
+        ValueError: A budget of slo.yaml is not a constant.
     """
     groups = yaml.safe_load((RULES / "slo.yaml").read_text())["groups"]
     rules = [rule for group in groups for rule in group["rules"] if "slo" in rule.get("labels", {})]

@@ -1,4 +1,4 @@
-"""How the environment does against its objectives, and where to look next."""
+"""The overview dashboard: objectives, alerts, and which part of Airflow to look at next."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
@@ -10,19 +10,19 @@ from airflow_ops.monitoring.dashboards.panels import (
     Query,
     Watch,
     bars,
+    events,
     graph,
     listing,
     number,
     page,
-    rises,
 )
 
 MONTH = "30d"
-"""The time that an error budget is for, as the burn rates of slo.yaml count it."""
+"""The period of an error budget, the same as in the burn rates of slo.yaml."""
 
 
 def dashboard() -> Dashboard:
-    """The first page that somebody opens who was woken."""
+    """The dashboard that an engineer on call opens first."""
     board = page(
         "overview",
         "Airflow: overview",
@@ -77,7 +77,7 @@ def _objectives(objectives: dict[str, Objective]) -> list[Panel]:
             "Tasks without heartbeat",
             "Running tasks that fell silent and were ended, over the time shown. The objective is none.",
             "short",
-            Query(f"sum({rises('airflow_task_instances_without_heartbeats_killed{}', '$__range')}) or vector(0)"),
+            events("airflow_task_instances_without_heartbeats_killed{}", "$__range"),
             watch=Watch("AirflowTasksWithoutHeartbeat"),
         ),
         number(

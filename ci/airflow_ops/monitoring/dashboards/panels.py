@@ -1,4 +1,4 @@
-"""Panels as all dashboards draw them: one look, thresholds from the alerts, a link to the runbook."""
+"""The panels of all dashboards: one style, thresholds from the alerts, a link to the runbook."""
 
 import re
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from grafana_foundation_sdk.models import prometheus as prometheus_models
 from airflow_ops.monitoring.alerts import Alert, load_alerts
 
 HOME = "airflow-prod"
-"""The namespace in the files; the chart puts the release's own in its place, as in the rules."""
+"""The namespace in the files; the chart replaces it with the release's, as in the rules."""
 DATASOURCE = settings.DataSourceRef(type_val="prometheus", uid="${datasource}")
 LEAST = 0.001
-"""What stands for a threshold of 0: a colour begins at its number, and zero is good."""
+"""Used for a threshold of 0: Grafana colours values from the threshold on, and zero is good."""
 
 Panel = timeseries.Panel | stat.Panel | bargauge.Panel | table.Panel
 SomePanel = TypeVar("SomePanel", timeseries.Panel, stat.Panel, bargauge.Panel, table.Panel)
@@ -25,10 +25,10 @@ SomePanel = TypeVar("SomePanel", timeseries.Panel, stat.Panel, bargauge.Panel, t
 
 @dataclass(frozen=True)
 class Query:
-    """What a panel asks Prometheus.
+    """One query of a panel.
 
     Attributes:
-        expr: PromQL; each selector is written with braces, `up{}`, and gets the dashboard's namespace.
+        expr: PromQL; each selector is written with braces, `up{}`, to which the dashboard's namespace is added.
         legend: Name of a series, with labels in double braces.
     """
 
@@ -37,7 +37,7 @@ class Query:
 
     @property
     def scoped(self) -> str:
-        """The expression, of the dashboard's namespace alone, on one line."""
+        """The expression limited to the dashboard's namespace, on one line."""
         one_line = " ".join(self.expr.split())
         alone = one_line.replace("{}", '{namespace="$namespace"}')
         return re.sub(r"\{(?!namespace=)", '{namespace="$namespace", ', alone)
@@ -45,11 +45,11 @@ class Query:
 
 @dataclass(frozen=True)
 class Limit:
-    """Where a value turns from good to bad.
+    """The threshold between good and bad values.
 
     Attributes:
         value: The number.
-        low_is_bad: Bad is below it, not above.
+        low_is_bad: Whether values below it are bad, not those above.
     """
 
     value: float
@@ -57,11 +57,16 @@ class Limit:
 
 
 def rises(selector: str, window: str) -> str:
-    """How much counters of rare events rose: a series that was not there when the window began counts whole.
+    """PromQL for how much counters of rare events rose; a series that began within the window counts with its value.
 
-    `increase` is 0 for the first event of a counter, as the rules say, too.
+    `increase` alone is 0 for the first event of a counter. The rules do the same.
     """
     return f"(({selector} unless {selector} offset {window}) or increase({selector}[{window}]))"
+
+
+def events(selector: str, window: str, legend: str = "") -> Query:
+    """The number of rare events within a window, 0 where there was none; arguments as for `rises` and `Query`."""
+    return Query(f"sum({rises(selector, window)}) or vector(0)", legend)
 
 
 @cache
@@ -70,7 +75,7 @@ def _alerts() -> dict[str, Alert]:
 
 
 def limit_of(alert: str) -> Limit | None:
-    """Where this alert fires; None where it compares with nothing.
+    """The threshold of an alert; None where it compares with no number.
 
     Raises:
         KeyError: There is no such alert.
@@ -91,20 +96,20 @@ def _steps(limit: Limit | None) -> dashboards.ThresholdsConfig:
 
 
 def _link(alert: str, kind: str) -> dashboards.DashboardLink:
-    """To an alert's page; the chart puts platform.monitoring.runbooks in the place of docs/runbooks."""
+    """A link to an alert's runbook; the chart replaces docs/runbooks with platform.monitoring.runbooks."""
     link = dashboards.DashboardLink(f"{kind}: {alert}").type(models.DashboardLinkType.LINK)
     return link.url(_alerts()[alert].runbook).target_blank(True)
 
 
 @dataclass(frozen=True)
 class Watch:
-    """What watches the values of a panel.
+    """The alert, runbook or threshold that belongs to a panel.
 
     Attributes:
-        alert: The alert whose threshold is drawn and whose runbook is linked; an environment that changes its threshold
-            moves the line, too (charts/platform/templates/monitoring/_dashboard.tpl).
-        runbook: An alert on something else, whose runbook helps with what the panel shows.
-        limit: A threshold that is no alert's.
+        alert: The alert whose threshold is drawn and whose runbook is linked; where an environment changes the
+            threshold, the chart moves the line too.
+        runbook: Another alert, whose runbook helps with what the panel shows.
+        limit: A threshold that does not come from an alert.
     """
 
     alert: str | None = None
@@ -113,17 +118,17 @@ class Watch:
 
     @property
     def line(self) -> Limit | None:
-        """Where good turns to bad."""
+        """The threshold to draw."""
         return self.limit or (limit_of(self.alert) if self.alert else None)
 
     @property
     def links(self) -> list[dashboards.DashboardLink]:
-        """To the pages."""
+        """Links to the runbooks."""
         found = [_link(self.alert, "Alert")] if self.alert else []
         return found + ([_link(self.runbook, "Runbook")] if self.runbook else [])
 
 
-NOBODY = Watch()
+NO_WATCH = Watch()
 
 
 def _complete(
@@ -138,17 +143,17 @@ def _complete(
 
 
 def graph(
-    title: str, description: str, unit: str, *queries: Query, watch: Watch = NOBODY, stacked: bool = False
+    title: str, description: str, unit: str, *queries: Query, watch: Watch = NO_WATCH, stacked: bool = False
 ) -> timeseries.Panel:
-    """Values over time.
+    """A panel with values over time.
 
     Args:
         title: Its heading.
         description: What to look at, and what it means.
         unit: Grafana's name of the unit.
-        queries: What it draws.
-        watch: The threshold that is drawn, and the runbook.
-        stacked: Series stand on one another: together they are a whole.
+        queries: The queries whose series it draws.
+        watch: Its threshold and runbook.
+        stacked: Whether series are stacked, because together they are a whole.
     """
     panel = _complete(timeseries.Panel(), title, description, unit, queries, watch)
     panel.height(8).span(8).min(0).fill_opacity(30 if stacked else 5)
@@ -162,29 +167,29 @@ def graph(
     return panel
 
 
-def number(title: str, description: str, unit: str, query: Query, *, watch: Watch = NOBODY) -> stat.Panel:
-    """One value as it is now, or over the time that the dashboard shows; arguments as for `graph`."""
+def number(title: str, description: str, unit: str, query: Query, *, watch: Watch = NO_WATCH) -> stat.Panel:
+    """A panel with one value, now or over the time that the dashboard shows; arguments as for `graph`."""
     panel = _complete(stat.Panel(), title, description, unit, (query,), watch)
     return panel.height(4).span(4).graph_mode(settings.BigValueGraphMode.NONE)
 
 
-def bars(title: str, description: str, unit: str, query: Query, *, watch: Watch = NOBODY) -> bargauge.Panel:
-    """A value for each of a few things as it is now; arguments as for `graph`."""
+def bars(title: str, description: str, unit: str, query: Query, *, watch: Watch = NO_WATCH) -> bargauge.Panel:
+    """A panel with one present value for each series; arguments as for `graph`."""
     panel = _complete(bargauge.Panel(), title, description, unit, (query,), watch)
     return panel.height(8).span(8).orientation(settings.VizOrientation.HORIZONTAL)
 
 
 def listing(title: str, description: str, unit: str, query: Query, column: str) -> table.Panel:
-    """A table of the series of one query, a column a label.
+    """A table of the series of one query, one column per label.
 
     Args:
         title: Its heading.
         description: What to look at, and what it means.
-        unit: Of the value.
-        query: What it lists.
+        unit: Unit of the value.
+        query: The query whose series it lists.
         column: Heading of the value.
     """
-    panel = _complete(table.Panel(), title, description, unit, (), NOBODY).height(8).span(8)
+    panel = _complete(table.Panel(), title, description, unit, (), NO_WATCH).height(8).span(8)
     asked = prometheus.Dataquery().expr(query.scoped).datasource(DATASOURCE).instant()
     panel.with_target(asked.format(prometheus_models.PromQueryFormat.TABLE))
     options = {"excludeByName": {"Time": True}, "renameByName": {"Value": column}}
@@ -195,9 +200,9 @@ def page(name: str, title: str, description: str) -> dashboards.Dashboard:
     """An empty dashboard with the variables and links that all of them have.
 
     Args:
-        name: Its place among the environment's dashboards; part of its uid.
-        title: What it shows, in a word or two.
-        description: What questions it answers.
+        name: Its file name without suffix, which is part of its uid.
+        title: Its title.
+        description: The questions that it answers.
     """
     others = dashboards.DashboardLink("Airflow").type(models.DashboardLinkType.DASHBOARDS).tags([HOME])
     return (
@@ -220,7 +225,7 @@ def page(name: str, title: str, description: str) -> dashboards.Dashboard:
 
 
 def variable(name: str, label: str, query: str) -> dashboards.QueryVariable:
-    """A variable whose values Prometheus knows; `query` in Grafana's words: label_values(metric{...}, label)."""
+    """A variable whose values come from Prometheus; `query` is Grafana's label_values(metric{...}, label)."""
     return (
         dashboards.QueryVariable(name)
         .label(label)

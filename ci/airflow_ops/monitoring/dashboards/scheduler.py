@@ -1,12 +1,13 @@
-"""The scheduler, the executor, the DAG processor and the triggerer: is a part of Airflow itself slow, and which."""
+"""The dashboard of scheduler, executor, DAG processor and triggerer: which part of Airflow is slow."""
 
+from grafana_foundation_sdk.builders import timeseries
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
-from airflow_ops.monitoring.dashboards.panels import Panel, Query, Watch, graph, page, rises
+from airflow_ops.monitoring.dashboards.panels import NO_WATCH, Panel, Query, Watch, events, graph, page
 
 
 def dashboard() -> Dashboard:
-    """Airflow's own work, in the order in which a task goes through it."""
+    """The parts of Airflow in the order in which a task passes them."""
     board = page(
         "scheduler",
         "Airflow: scheduler and executor",
@@ -32,18 +33,26 @@ def _quantiles(metric: str, *quantiles: float) -> list[Query]:
     ]
 
 
+def _durations(
+    title: str, description: str, metric: str, quantiles: tuple[float, ...], watch: Watch = NO_WATCH
+) -> timeseries.Panel:
+    """A graph of quantiles of a histogram in seconds; arguments as for `graph`."""
+    return graph(title, description, "s", *_quantiles(metric, *quantiles), watch=watch)
+
+
 def _summary(metric: str) -> Query:
     return Query(f'max by (quantile) ({metric}{{quantile=~"0.5|0.99"}})', "quantile {{quantile}}")
 
 
 def _scheduler() -> list[Panel]:
+    gap = Query("1 / sum(rate(airflow_scheduler_heartbeat{}[5m]))", "gap")
     loop = "airflow_scheduler_scheduler_loop_duration"
     return [
         graph(
             "Time between heartbeats",
             "Of all schedulers together; with two of them half of each one's. A gap in the line: none was running.",
             "s",
-            Query("1 / sum(rate(airflow_scheduler_heartbeat{}[5m]))", "gap"),
+            gap,
             watch=Watch("AirflowSchedulerHeartbeatSlow"),
         ),
         graph(
@@ -72,13 +81,10 @@ def _scheduler() -> list[Panel]:
             "Tasks that lost their scheduler or their worker",
             "Within 30 minutes. Adopted is harmless; the others lost a try: out of memory, evicted, deleted.",
             "short",
-            Query(f"sum({rises('airflow_scheduler_tasks_killed_externally{}', '30m')}) or vector(0)", "pod gone"),
-            Query(
-                f"sum({rises('airflow_task_instances_without_heartbeats_killed{}', '30m')}) or vector(0)",
-                "no heartbeat",
-            ),
-            Query(f"sum({rises('airflow_scheduler_orphaned_tasks_cleared{}', '30m')}) or vector(0)", "orphan reset"),
-            Query(f"sum({rises('airflow_scheduler_orphaned_tasks_adopted{}', '30m')}) or vector(0)", "orphan adopted"),
+            events("airflow_scheduler_tasks_killed_externally{}", "30m", "pod gone"),
+            events("airflow_task_instances_without_heartbeats_killed{}", "30m", "no heartbeat"),
+            events("airflow_scheduler_orphaned_tasks_cleared{}", "30m", "orphan reset"),
+            events("airflow_scheduler_orphaned_tasks_adopted{}", "30m", "orphan adopted"),
             watch=Watch("AirflowTasksKilledExternally"),
         ),
         graph(
@@ -108,18 +114,18 @@ def _executor() -> list[Panel]:
             Query("sum(max_over_time(airflow_executor_open_slots{}[2m]))", "open"),
             watch=Watch("AirflowExecutorFull"),
         ),
-        graph(
+        _durations(
             "Wait of a run's first task",
             "From when the run was due to its first task running. Scheduled runs only.",
-            "s",
-            *_quantiles("airflow_dagrun_first_task_start_delay", 0.5, 0.95),
+            "airflow_dagrun_first_task_start_delay",
+            (0.5, 0.95),
             watch=Watch("AirflowQueueWaitLong"),
         ),
-        graph(
+        _durations(
             "Time that tasks stay scheduled",
             "Before they are queued: time spent waiting for a slot of pool, DAG or executor, not for a pod.",
-            "s",
-            *_quantiles("airflow_task_scheduled_duration", 0.5, 0.95),
+            "airflow_task_scheduled_duration",
+            (0.5, 0.95),
         ),
         graph(
             "Worker pods that Kubernetes took or refused",
@@ -138,20 +144,22 @@ def _executor() -> list[Panel]:
 
 
 def _processor() -> list[Panel]:
+    waiting = Query("max(airflow_dag_processing_file_path_queue_size{})", "waiting")
+    broken = Query("max(airflow_dag_processing_import_errors{})", "with import errors")
     return [
-        graph(
+        _durations(
             "Parse of a DAG file",
             "Of all files together. The runbook finds the file.",
-            "s",
-            *_quantiles("airflow_dag_processing_last_duration", 0.5, 0.95, 0.99),
+            "airflow_dag_processing_last_duration",
+            (0.5, 0.95, 0.99),
             watch=Watch("AirflowDagParseSlow"),
         ),
         graph(
             "DAG files",
             "Waiting ones that only rise: parsing does not keep up with [dag_processor] min_file_process_interval.",
             "short",
-            Query("max(airflow_dag_processing_file_path_queue_size{})", "waiting"),
-            Query("max(airflow_dag_processing_import_errors{})", "with import errors"),
+            waiting,
+            broken,
             watch=Watch("AirflowDagImportErrors"),
         ),
         graph(
@@ -164,20 +172,22 @@ def _processor() -> list[Panel]:
 
 
 def _triggerer() -> list[Panel]:
+    running = Query("max by (hostname) (airflow_triggers_running{})", "running on {{hostname}}")
+    left = Query("max by (hostname) (airflow_triggerer_capacity_left{})", "left on {{hostname}}")
     return [
         graph(
             "Triggers",
             "Of each triggerer. None left: deferred tasks wait, so add a replica or raise [triggerer] capacity.",
             "short",
-            Query("max by (hostname) (airflow_triggers_running{})", "running on {{hostname}}"),
-            Query("max by (hostname) (airflow_triggerer_capacity_left{})", "left on {{hostname}}"),
+            running,
+            left,
             watch=Watch("AirflowTriggererFull"),
         ),
         graph(
             "Blocked event loop",
             "Within ten minutes. A trigger that blocks delays all others of its triggerer; the log names it.",
             "short",
-            Query(f"sum({rises('airflow_triggers_blocked_main_thread{}', '10m')}) or vector(0)", "blocked"),
+            events("airflow_triggers_blocked_main_thread{}", "10m", "blocked"),
             watch=Watch("AirflowTriggererBlocked"),
         ),
         graph(

@@ -1,17 +1,17 @@
-"""Worker pods: do they start, do they fit, and whose work are they."""
+"""The dashboard of worker pods: do they start, do they fit, and whose tasks do they run."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row, TextBoxVariable
 
-from airflow_ops.monitoring.dashboards.panels import Panel, Query, Watch, bars, graph, listing, page, rises
+from airflow_ops.monitoring.dashboards.panels import Panel, Query, Watch, bars, events, graph, listing, page
 
 WORKERS = 'and on (namespace, pod) kube_pod_info{priority_class="airflow-worker"}'
-"""A worker pod is one of this priority class, as in the rules."""
+"""Limits a query to worker pods, which have this priority class; the rules do the same."""
 HOURS = "sum by (dag_id) (increase(airflow_task_duration_sum{}[$__range])) / 3600"
 TEAMS = "max by (dag_id, owner) (airflow_database_dag_info{})"
 
 
 def dashboard() -> Dashboard:
-    """What whoever pays for the nodes asks."""
+    """The dashboard for whoever pays for the nodes."""
     board = page(
         "workers",
         "Airflow: worker pods and cost",
@@ -50,7 +50,7 @@ def _work() -> list[Panel]:
             "Pods that were lost",
             "Within 30 minutes: deleted, evicted, out of memory before the task could say so, or never created.",
             "short",
-            Query(f"sum({rises('airflow_scheduler_tasks_killed_externally{}', '30m')}) or vector(0)", "pod gone"),
+            events("airflow_scheduler_tasks_killed_externally{}", "30m", "pod gone"),
             watch=Watch("AirflowTasksKilledExternally"),
         ),
         bars(
