@@ -66,7 +66,7 @@ def test_the_dag_runs_and_its_test_passes(
         ("config_export_carriers", "flights", None, "'config' is the folder of what all domains share"),
         ("statistics_export_carriers", "flights", None, "'statistics' is a module of Python's standard library"),
         ("sales_export_carriers", "sales", None, "there is no domain 'sales'"),
-        ("flights_export_carriers", "airflow", None, "--owner 'airflow' is no team"),
+        ("flights_export_carriers", "airflow", None, "--owner 'airflow' is not a team"),
         ("flights_export_carriers", 'x"), 1', None, "is not a team"),
         ("flights_export_carriers", "flights", "daily", "not a cron expression"),
     ],

@@ -55,7 +55,7 @@ def test_a_violation_leads_to_its_line() -> None:
     ("arguments", "reason"),
     [
         (["test", "flights_load_nothing"], "flights_load_nothing: there is no"),
-        (["test", "platform_call_api", "--partition", "yesterday"], "'yesterday' is no day and no month"),
+        (["test", "platform_call_api", "--partition", "yesterday"], "'yesterday' is neither a day nor a month"),
         (["test", "platform_call_api", "--conf", "[1]"], "not a JSON object"),
         (["test", "platform_call_api", "--conf", "{"], "not JSON"),
         (["run-all", "flights_load_nothing"], "there is no DAG flights_load_nothing"),

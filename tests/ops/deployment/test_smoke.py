@@ -33,5 +33,5 @@ def test_a_size_that_is_no_longer_there_is_named() -> None:
 
 def test_a_pod_that_only_wears_the_label_is_named() -> None:
     assert pods_without_template({"worker": pod({"size": "small"}, volumes=())}, SIZES) == [
-        "pod worker has not the shape of pod_templates/small.yaml"
+        "pod worker does not match pod_templates/small.yaml"
     ]

@@ -71,7 +71,7 @@ def test_no_place_has_it(checkout: Checkout) -> None:
     checkout.cached.unlink()
     answer = checkout.run("deps")
     assert answer.returncode == 1
-    assert "airflow-9.9.9.tgz is nowhere on this machine, and its download failed" in answer.stderr
+    assert "airflow-9.9.9.tgz is not on this machine, and its download failed" in answer.stderr
     assert "set AIRFLOW_CHART_ARCHIVE to a copy" in answer.stderr
     assert not checkout.placed.parent.exists() or not list(checkout.placed.parent.iterdir())
 

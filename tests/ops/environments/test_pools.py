@@ -19,7 +19,7 @@ def test_the_repositorys_pools_are_right() -> None:
         ("x: {slots: one, description: d}", "x.slots: should be a valid integer, found 'one'"),
         ("x: {slots: true, description: d}", "x.slots: should be a valid integer, found True"),
         ("x: {slots: 1}", "x.description: missing"),
-        ("x: {slots: 0, description: d}", "x.slots: 0 lets nothing run"),
+        ("x: {slots: 0, description: d}", "x.slots: a task needs at least one slot, found 0"),
         ("x: 3", "x: should be a map, found 3"),
         ("default_pool: {slots: 1, description: d}", "default_pool: Airflow's own"),
     ],

@@ -100,5 +100,5 @@ def test_a_command_that_fails_shows_its_last_lines(tmp_path: Path, monkeypatch: 
     script.write_text("#!/bin/sh\necho the database is locked >&2\nexit 4\n")
     script.chmod(0o700)
     monkeypatch.setattr(local, "AIRFLOW", script)
-    with pytest.raises(ProblemError, match=r"`airflow db migrate` ended with 4:\nthe database is locked"):
+    with pytest.raises(ProblemError, match=r"`airflow db migrate` ended with exit code 4:\nthe database is locked"):
         local.run_airflow(local_settings(1, tmp_path), "db", "migrate")

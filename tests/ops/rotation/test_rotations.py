@@ -166,8 +166,8 @@ def test_a_wait_counts_from_the_note_of_the_step_before() -> None:
     assert store.state.done == ""
 
 
-def test_a_note_of_another_version_is_an_error_that_names_the_step() -> None:
-    with pytest.raises(ProblemError, match="'gone', which is no step of it: a"):
+def test_a_state_of_another_version_is_an_error_that_names_the_step() -> None:
+    with pytest.raises(ProblemError, match="'gone', which is not one of a"):
         sequence.run("x", [Step("a", "a", lambda: None)], FakeStore(RotationState("gone", LONG_AGO, LONG_AGO)))
 
 
