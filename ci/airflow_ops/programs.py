@@ -58,7 +58,12 @@ def _check_helm(path: str) -> None:
 
 
 def run(
-    name: str, arguments: Sequence[str | Path], *, stdin: str | None = None, cwd: Path | None = None
+    name: str,
+    arguments: Sequence[str | Path],
+    *,
+    stdin: str | None = None,
+    cwd: Path | None = None,
+    seconds: int | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program and capture its output; the caller decides what a failure means.
 
@@ -67,18 +72,17 @@ def run(
         arguments: What follows the program's name.
         stdin: Text for its standard input.
         cwd: The folder to run it in.
+        seconds: How long it may take, `TIMEOUT_SECONDS` by default; a program that waits needs more than its wait.
 
     Raises:
-        ProblemError: It is not on PATH, or runs longer than `TIMEOUT_SECONDS`.
+        ProblemError: It is not on PATH, or takes too long.
     """
-    command = [find(name), *map(str, arguments)]
+    command, limit = [find(name), *map(str, arguments)], seconds or TIMEOUT_SECONDS
     try:
-        return subprocess.run(
-            command, input=stdin, cwd=cwd, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
-        )
+        return subprocess.run(command, input=stdin, cwd=cwd, capture_output=True, text=True, timeout=limit, check=False)
     except subprocess.TimeoutExpired as expired:
         raise fail(
-            f"{name} {arguments[0]} did not end within {TIMEOUT_SECONDS} s.",
+            f"{name} {' '.join(map(str, arguments))[:200]} did not end within {limit} s.",
             "Run it by hand to see what it waits for.",
             exit_code=2,
         ) from expired

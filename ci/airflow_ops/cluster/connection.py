@@ -49,8 +49,13 @@ class Cluster:
         """The Kubernetes API for Deployments and StatefulSets."""
         return client.AppsV1Api(self.core.api_client)
 
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+    def kubectl(self, *arguments: str, stdin: str | None = None, seconds: int | None = None) -> str:
         """Run kubectl in the environment's namespace.
+
+        Args:
+            *arguments: What follows context and namespace.
+            stdin: Text for its standard input.
+            seconds: How long it may take, where it waits for something; see `programs.run`.
 
         Returns:
             Its standard output.
@@ -59,7 +64,7 @@ class Cluster:
             ProblemError: It fails; its error output is in the message.
         """
         command = ["--context", self.context, "--namespace", self.namespace, *arguments]
-        answer = programs.run("kubectl", command, stdin=stdin)
+        answer = programs.run("kubectl", command, stdin=stdin, seconds=seconds)
         if answer.returncode != 0:
             raise fail(
                 f"kubectl {' '.join(arguments[:3])}: {programs.error_text(answer)}",

@@ -12,6 +12,8 @@ from airflow_ops.waiting import wait_until
 
 ROLLOUT_SECONDS = 900
 """For each replaced pod: the autoscaler may have to add a node for the largest one."""
+ANSWER_SECONDS = 60
+"""For kubectl to say that its own time is up."""
 
 
 def readers(cluster: Cluster, secret: str) -> list[Any]:
@@ -62,7 +64,8 @@ def _wait_for_rollout(cluster: Cluster, workload: Any) -> None:
         return list(cluster.core.list_namespaced_pod(cluster.namespace, label_selector=selector).items)
 
     try:
-        cluster.kubectl("rollout", "status", name, f"--timeout={ROLLOUT_SECONDS}s")
+        arguments = ("rollout", "status", name, f"--timeout={ROLLOUT_SECONDS}s")
+        cluster.kubectl(*arguments, seconds=ROLLOUT_SECONDS + ANSWER_SECONDS)
     except ProblemError as error:
         lines = [line for pod in pods() if not is_healthy(pod) for line in pod_evidence(cluster, pod)]
         raise fail(
