@@ -110,9 +110,9 @@ def mutations() -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 MUTATIONS = mutations()
-NAMES = list(MUTATIONS)
 BATCH = 14
 """How many mutations one promtool judges: it is started less often, and its memory stays within bounds."""
+BATCHES = [list(MUTATIONS)[start : start + BATCH] for start in range(0, len(MUTATIONS), BATCH)]
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +126,9 @@ def noticed(request: pytest.FixtureRequest, promtool: None, tmp_path_factory: py
 @pytest.mark.parametrize(
     ("noticed", "name"),
     [
-        pytest.param(NAMES[start : start + BATCH], name, id=name, marks=pytest.mark.xdist_group(f"mutations {start}"))
-        for start in range(0, len(NAMES), BATCH)
-        for name in NAMES[start : start + BATCH]
+        pytest.param(batch, name, id=name, marks=pytest.mark.xdist_group(f"mutations {number}"))
+        for number, batch in enumerate(BATCHES)
+        for name in batch
     ],
     indirect=["noticed"],
 )
