@@ -216,6 +216,7 @@ def test_a_violation_leads_to_its_line(found_in_bad: Inspection, bad: Path, case
     ("domain", "extra", "reason"),
     [
         ("statistics", None, "statistics: domain: 'statistics' is a module of Python's standard library"),
+        ("git", None, "git: domain: 'git' is an installed package, which would hide git/library: choose another name"),
         ("shared", None, "shared: domain: 'shared' is the folder of what all domains share"),
         ("config", None, "config: domain: 'config' is the folder of what all domains share"),
         ("platform", "__init__.py", "platform/__init__.py: domain: makes the folder a package, which hides any other"),

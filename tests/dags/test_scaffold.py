@@ -65,6 +65,7 @@ def test_the_dag_runs_and_its_test_passes(
         ("shared_export_carriers", "flights", None, "'shared' is the folder of what all domains share"),
         ("config_export_carriers", "flights", None, "'config' is the folder of what all domains share"),
         ("statistics_export_carriers", "flights", None, "'statistics' is a module of Python's standard library"),
+        ("kubernetes_export_pods", "flights", None, "'kubernetes' is an installed package"),
         ("sales_export_carriers", "sales", None, "there is no domain 'sales'"),
         ("flights_export_carriers", "airflow", None, "--owner 'airflow' is not a team"),
         ("flights_export_carriers", 'x"), 1', None, "is not a team"),

@@ -1,5 +1,6 @@
 """The rules for DAGs of this repository: one function per rule, which returns what is wrong, or None."""
 
+import importlib.util
 import inspect
 import re
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 from airflow_ops.dags.facts import POD_TEMPLATES
 from airflow_ops.dags.source_lines import Lines
+from airflow_ops.paths import DAGS
 
 NO_OWNER = "airflow"
 """Airflow's owner of a task that names none."""
@@ -78,13 +80,26 @@ def violations(dag: Any, file: Path, known: Known, lines: Lines) -> Iterator[Vio
                 yield Violation(str(file), rule, f"task {task.task_id}: {detail}", lines.of_task(task, dag.dag_id))
 
 
-def wrong_domain(name: str) -> str | None:
-    """Why a domain cannot have a name; None if it can."""
+def wrong_domain(name: str, bundle: Path = DAGS) -> str | None:
+    """Why a domain of a bundle cannot have a name; None if it can."""
     if name in RESERVED:
         return f"{name!r} is the folder of what all domains share: choose another name"
-    if name in sys.stdlib_module_names and name not in SAFE_DOMAINS:
+    if name in SAFE_DOMAINS:
+        return None
+    if name in sys.stdlib_module_names:
         return f"{name!r} is a module of Python's standard library, which the folder may hide: choose another name"
+    if is_installed(name, bundle):
+        return f"{name!r} is an installed package, which would hide {name}/library: choose another name"
     return None
+
+
+def is_installed(name: str, bundle: Path) -> bool:
+    """Whether a package outside of the bundle has this name.
+
+    Python imports a folder without `__init__.py` only if no package on the import path has the same name.
+    """
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.origin is not None and not Path(spec.origin).is_relative_to(bundle)
 
 
 def domain_violations(bundle: Path, domains: Iterable[str]) -> Iterator[Violation]:
@@ -95,7 +110,7 @@ def domain_violations(bundle: Path, domains: Iterable[str]) -> Iterator[Violatio
         domains: Names of folders in it.
     """
     for name in domains:
-        if reason := wrong_domain(name):
+        if reason := wrong_domain(name, bundle):
             yield Violation(name, "domain", reason)
         if (bundle / name / "__init__.py").exists():
             detail = f"makes the folder a package, which hides any other module {name!r}: remove it"
