@@ -242,7 +242,7 @@ def test_a_look_in_a_thread_gets_its_connection_from_the_supervisor(
                 await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
             )
             asked.append(f"{body['type']} {body.get('conn_id')}")
-            writer.write(_ResponseFrame(id=number, body=known.model_dump()).as_bytes())
+            writer.write(_ResponseFrame(id=number, body=known.model_dump(by_alias=True)).as_bytes())
 
     async def fired() -> Any:
         ours, theirs = socket.socketpair()
