@@ -173,7 +173,7 @@ def test_priority_classes_are_made_beside_helm(environment: Rendered) -> None:
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_a_namespace_enforces_restricted_pods(name: str) -> None:
-    namespace = yaml.safe_load(namespace_text(name))
+    namespace = yaml.safe_load(namespace_text(Environment.load(name)))
     assert namespace["metadata"]["name"] == f"airflow-{name}"
     assert namespace["metadata"]["labels"]["airflow-platform.io/environment"] == name
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"

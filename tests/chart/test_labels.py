@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import KUBERNETES_VERSIONS, Object, releases, template
 from airflow_ops.paths import ROOT
 from support.chart_rendering import ENVIRONMENTS, needs_chart
@@ -27,7 +28,7 @@ def ours(environment: str) -> dict[str, list[Object]]:
     """The objects of our own templates by the template's path below templates/; the official chart's are left out."""
     needs_chart()
     found: dict[str, list[Object]] = {}
-    for release in releases(environment):
+    for release in releases(Environment.load(environment)):
         for text in re.split(r"(?m)^---\n", template(release)):
             source = re.match(r"# Source: airflow-(?:platform|colour)/templates/(\S+)", text)
             content = yaml.load(text, Loader=yaml.CSafeLoader)
@@ -168,7 +169,7 @@ def test_the_supported_kubernetes_versions_stand_in_one_place() -> None:
 )
 def test_a_cluster_is_accepted_by_its_version(version: str, accepted: bool) -> None:
     needs_chart()
-    for release in releases("dev"):
+    for release in releases(Environment.load("dev")):
         command = ["helm", "template", release.name, release.chart_folder, "-n", release.namespace]
         command += [*release.value_arguments(), "--kube-version", version]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -70,7 +70,7 @@ BAD = {
     "callback": ("    on_failure_callback=notify_run_failure,\n", "", "failure callback", "notify_run_failure"),
     "timeout": ('pool="warehouse"', "execution_timeout=None", "timeout", "task load"),
     "retry_delay": ('pool="warehouse"', "max_retry_delay=None", "retry delay", "task load"),
-    "template": ('resources("large")', '{"pod_template_file": "/x.yaml"}', "size", "'/x.yaml' is no size"),
+    "template": ('resources("large")', '{"pod_template_file": "/x.yaml"}', "size", "'/x.yaml' is not that of a size"),
     "pool": ('pool="warehouse"', 'pool="wearhouse"', "pool", "'wearhouse'"),
     "override_that_is_a_map": (
         'executor_config=resources("large")',
@@ -221,7 +221,7 @@ def test_a_violation_leads_to_its_line(found_in_bad: Inspection, bad: Path, case
         ("config", None, "config: domain: 'config' is the folder of what all domains share"),
         ("platform", "__init__.py", "platform/__init__.py: domain: makes the folder a package, which hides any other"),
         ("sales", "__init__.py", "sales/__init__.py: domain: makes the folder a package"),
-        ("platform", "library/__init__.py", "platform/library: domain: cannot be imported, because 'platform' is"),
+        ("platform", "library/__init__.py", "library: domain: cannot be imported, because 'platform' is"),
     ],
 )
 def test_a_domain_that_hides_a_module_is_named(tmp_path: Path, domain: str, extra: str | None, reason: str) -> None:

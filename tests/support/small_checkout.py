@@ -80,6 +80,12 @@ class Checkout:
         content = merge(yaml.safe_load(path.read_text()) or {}, values)
         path.write_text(yaml.dump(content, Dumper=_Tidy, sort_keys=False, width=150))
 
+    def add_environment(self, name: str, values: str) -> None:
+        """A second environment, with these values as YAML."""
+        (self.root / f"values/{name}.yaml").write_text(values)
+        with (self.root / "k8s/environments.yaml").open("a") as environments:
+            environments.write(f"{name}:\n  contexts: []\n  overlays: []\n")
+
     def add_objects(self, *objects: dict[str, Any]) -> None:
         """Have charts/platform render these objects too."""
         self.set("base.yaml", {"platform": {"objects": list(objects)}})

@@ -182,8 +182,9 @@ def ask_prometheus(
 ) -> None:
     """Check every rule on a live Prometheus: does it evaluate, do its series exist, is it loaded, does it fire.
 
-    A metric, label or value that a rule reads must exist, unless charts/platform/files/metrics lists an event
-    that has to happen first. The variable PROMETHEUS_TOKEN may contain a bearer token.
+    A metric, label or value that a rule reads must exist, unless
+    charts/platform/files/metrics lists an event that has to happen first.
+    The variable PROMETHEUS_TOKEN may contain a bearer token.
 
     Exit 0 if every rule evaluates, finds its series and is loaded, even if alerts
     fire; 1 if not; 2 if there is no Prometheus to ask.

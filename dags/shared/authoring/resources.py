@@ -50,12 +50,19 @@ def resources(size: str) -> dict[str, Any]:
     Raises:
         ValueError: There is no such size. A template that does not exist would start a bare pod without configuration.
     """
-    return {"pod_template_file": str(TEMPLATES / f"{_known(size)}.yaml")}
+    if size not in sizes():
+        # Raised here, because Airflow shows only the last two calls of an import error: this one and that of the DAG.
+        raise _unknown(size)
+    return {"pod_template_file": str(TEMPLATES / f"{size}.yaml")}
+
+
+def _unknown(size: str) -> ValueError:
+    return ValueError(f"size {size!r} does not exist: use one of {', '.join(sizes())} ({SIZES})")
 
 
 def _known(size: str) -> str:
     if size not in sizes():
-        raise ValueError(f"size {size!r} does not exist: use one of {', '.join(sizes())} ({SIZES})")
+        raise _unknown(size)
     return size
 
 

@@ -183,7 +183,10 @@ def test_a_post_that_was_refused_for_load_is_repeated(service: Service, waits: l
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
-    [((200, {"Content-Type": "text/html"}, "<html>"), "no JSON but text/html"), (FINE, "does not pass response_check")],
+    [
+        ((200, {"Content-Type": "text/html"}, "<html>"), "not with JSON but with text/html"),
+        (FINE, "does not pass response_check"),
+    ],
 )
 def test_an_answer_that_is_wrong_fails_at_once(
     service: Service, waits: list[float], answer: Answer, reason: str

@@ -77,17 +77,17 @@ class TestCommand:
             "which the ResourceQuota counts",
             "task store.run names the pod template /opt/airflow/pod_templates/x.yaml, which does not exist",
             "size memory: container base: asks for 7Gi memory, the LimitRange's max is 6Gi",
-            "size memory: no node can take it: ordinary has 6Gi memory, 7Gi are requested; gpu is tainted gpu=true",
-            "size gpu: no node can take it: ordinary has no label gpu=true; gpu is tainted gpu=true",
+            "size memory: it fits on no node: ordinary has 6Gi memory, 7Gi are requested; gpu is tainted gpu=true",
+            "size gpu: it fits on no node: ordinary has no label gpu=true; gpu is tainted gpu=true",
             "quota requests.cpu 3 is smaller than the components and one worker of size large: 1 + 2.5",
-            "task load.run (pod_override): no node can take it: ordinary has 4 cpu, 5 are requested; "
+            "task load.run (pod_override): it fits on no node: ordinary has 4 cpu, 5 are requested; "
             "gpu is tainted gpu=true",
             "task load.run (pod_override): the quota leaves no room for it beside the components",
             "task load.run names the pool 'nowhere'; dags/config/pools.yaml has default_pool, warehouse",
             "task store.run takes 3 slots of pool warehouse, which has 2",
         ):
             assert expected in errors
-        assert not [e for e in errors if e.startswith(("size default: no node", "size large: no node"))]
+        assert not [e for e in errors if e.startswith(("size default: it fits", "size large: it fits"))]
 
     def test_what_cannot_run_all_at_once_is_a_warning(self, checkout: Checkout) -> None:
         checkout.set("base.yaml", {"airflow": {"parallelism": 32}, "platform": {"nodeShapes": []}})
@@ -100,8 +100,8 @@ class TestCommand:
         assert (
             "at once: 64 workers (parallelism 32 x 2 schedulers); pools: default_pool 128, warehouse 2" in answer.stdout
         )
-        assert "warning parallelism lets 64 workers run, the quota 1 of size default" in answer.stdout
-        assert "warning an upgrade runs both colours, 4 pods in all; the quota is 3" in answer.stdout
+        assert "warning parallelism allows 64 workers, the quota only 1 of size default" in answer.stdout
+        assert "warning an upgrade runs both colours and needs 4 pods; the quota is 3" in answer.stdout
         assert "warning platform.nodeShapes is empty" in answer.stdout
 
     def test_tasks_of_another_executor_make_no_pods(self, checkout: Checkout) -> None:
@@ -111,7 +111,7 @@ class TestCommand:
         checkout.write_dag(f'executor="KubernetesExecutor", {FIVE_CORES}')
         answer = checkout.run("capacity", "dev")
         assert answer.returncode == 1
-        assert "task load.run (pod_override): no node can take it" in answer.stdout
+        assert "task load.run (pod_override): it fits on no node" in answer.stdout
 
     def test_what_cannot_be_read(self, checkout: Checkout) -> None:
         (checkout.root / "dags/load.py").write_text("from airflow.sdk import dag\nraise ValueError('size huge')\n")
@@ -123,7 +123,7 @@ class TestCommand:
         checkout.set("base.yaml", {"platform": {"nodeShapes": [shape]}})
         answer = checkout.run("capacity", "dev")
         assert answer.returncode == 1
-        assert "platform.nodeShapes odd.cpu is 'four', which is no quantity" in answer.stderr
+        assert "platform.nodeShapes odd.cpu is 'four', which is not a quantity" in answer.stderr
 
 
 def test_an_autoscaler_counts_at_its_most_and_jobs_at_their_parallelism() -> None:

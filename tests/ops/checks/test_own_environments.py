@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from airflow_ops.checks.capacity import Environment, Report, assess
+from airflow_ops.checks.assessment import Demand, Report, assess
 from airflow_ops.dags.inspection import inspect_environments, loaded_tasks
-from airflow_ops.environments.values import environments, load_values
+from airflow_ops.environments.environment import Environment, environment_names
 from airflow_ops.paths import DAGS
 from support.chart_rendering import Charts
 
@@ -26,12 +26,14 @@ def test_all_environments_are_valid() -> None:
 @pytest.fixture(scope="module")
 def reports(charts: Charts) -> dict[str, Report]:
     """What `airflow-ops capacity` finds, by environment. Airflow starts once; test_capacity.py runs the command."""
-    facts = {name: Environment(charts.environment(name).manifests, load_values(name)) for name in environments()}
+    facts = {
+        name: Demand(charts.environment(name).manifests, Environment.load(name).values) for name in environment_names()
+    }
     inspected = inspect_environments(DAGS, {name: each.executors for name, each in facts.items()})
     return {name: assess(name, facts[name], loaded_tasks(inspected[name])) for name in facts}
 
 
-@pytest.mark.parametrize("environment", environments())
+@pytest.mark.parametrize("environment", environment_names())
 def test_capacity(reports: dict[str, Report], environment: str) -> None:
     report = reports[environment]
     assert report.errors == []

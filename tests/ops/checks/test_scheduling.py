@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from airflow_ops.checks.rendering import scheduling
+from airflow_ops.checks import scheduling
 from airflow_ops.checks.scheduling import LimitRange, NodeShape
 
 GI = 1024**3

@@ -266,7 +266,7 @@ def test_the_triggerer_finds_the_triggers_without_the_bundle() -> None:
     import subprocess
     import sys
 
-    from airflow_ops.repository import PLUGINS
+    from airflow_ops.paths import PLUGINS
 
     code = (
         "import airflow.settings, sys; airflow.settings.prepare_syspath_for_config_and_plugins()\n"
