@@ -93,7 +93,7 @@ def _rename_secret(node: Any, old: str, new: str) -> None:
 def test_an_image_that_cannot_be_pulled_is_reported_before_anything_changes(cluster: Cluster) -> None:
     changed = with_values(cluster, {"global": {"image": {"tag": "does-not-exist"}}})
     with pytest.raises(
-        ProblemError, match=r"(?s)image .*:does-not-exist is not fit.*(ErrImagePull|ImagePullBackOff)"
+        ProblemError, match=r"(?s)image .*:does-not-exist does not work.*(ErrImagePull|ImagePullBackOff)"
     ) as caught:
         preflight.probe_image(changed)
     assert "nothing was changed" in caught.value.fix
