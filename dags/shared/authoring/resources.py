@@ -52,17 +52,12 @@ def resources(size: str) -> dict[str, Any]:
     """
     if size not in sizes():
         # Raised here, because Airflow shows only the last two calls of an import error: this one and that of the DAG.
-        raise _unknown(size)
+        raise ValueError(f"size {size!r} does not exist: use one of {', '.join(sizes())} ({SIZES})")
     return {"pod_template_file": str(TEMPLATES / f"{size}.yaml")}
 
 
-def _unknown(size: str) -> ValueError:
-    return ValueError(f"size {size!r} does not exist: use one of {', '.join(sizes())} ({SIZES})")
-
-
 def _known(size: str) -> str:
-    if size not in sizes():
-        raise _unknown(size)
+    resources(size)
     return size
 
 
