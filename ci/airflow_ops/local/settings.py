@@ -66,7 +66,7 @@ def overrides(port: int, state: Path = STATE) -> Config:
     }
     return {
         "core": {
-            # Tasks run as processes: there is no cluster to start pods in.
+            # One machine has no cluster to start worker pods in, so tasks run as processes.
             "executor": "LocalExecutor",
             # In the image the plugins are in /opt/airflow.
             "plugins_folder": str(PLUGINS),
@@ -90,7 +90,7 @@ def overrides(port: int, state: Path = STATE) -> Config:
         },
         # A folder takes the place of the object storage.
         "common.io": {"xcom_objectstorage_path": f"{object_storage(state)}/xcom"},
-        # There is no Prometheus to scrape a single machine.
+        # Metrics are off, because no Prometheus runs beside a local Airflow.
         "metrics": {"statsd_on": "False"},
     }
 
