@@ -171,35 +171,8 @@ def _dump(content: Any) -> str:
 
 
 def run_promtool(rules: dict[str, dict[str, Any]], cases: list[Case], folder: Path) -> subprocess.CompletedProcess[str]:
-    """`promtool test rules` of these rules on these cases."""
-    return _promtool(_write(rules, cases, folder))
-
-
-def failing(trials: dict[str, tuple[dict[str, dict[str, Any]], list[Case]]], folder: Path) -> set[str]:
-    """Which rules do not pass their cases, by one promtool for all of them.
-
-    Args:
-        trials: Rules and cases, by a name that the result refers to.
-        folder: Where to write the files.
-    """
-    files: list[Path] = []
-    names: list[str] = []
-    for number, (name, (rules, cases)) in enumerate(trials.items()):
-        own = folder / str(number)
-        own.mkdir()
-        written = _write(rules, cases, own)
-        files += written
-        names += [name] * len(written)
-    output = _promtool(files).stdout
-    # Not every version names the file, but each gives one verdict a file, in their order.
-    verdicts = re.findall(r"^  (SUCCESS|FAILED)", output, re.MULTILINE)
-    assert len(verdicts) == len(files), output
-    return {name for name, verdict in zip(names, verdicts, strict=True) if verdict == "FAILED"}
-
-
-def _promtool(files: list[Path]) -> subprocess.CompletedProcess[str]:
-    """`promtool test rules`, with its errors among its output, so that verdicts of either kind come in one order."""
-    command = ["promtool", "test", "rules", *map(str, files)]
+    """`promtool test rules` of these rules on these cases, with its errors among its output."""
+    command = ["promtool", "test", "rules", *map(str, _write(rules, cases, folder))]
     return subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, check=False
     )
