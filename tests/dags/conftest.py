@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -116,14 +117,18 @@ def load_dag() -> Callable[[str], "DAG"]:
     return load
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_dag(metadata_database: None, load_dag: Callable[[str], "DAG"]) -> Callable[..., "DagRun"]:
     """Run a whole DAG in this process: `run_dag("flights_ingest_daily", logical_date=...)` gives the run."""
+    sleep = time.sleep
 
     def run(dag_id: str, logical_date: dt.datetime | None = None, conf: dict[str, Any] | None = None) -> "DagRun":
         dag = load_dag(dag_id)
         dag.deadline = None  # Airflow 3.3.2 cannot `dag.test()` a DAG that has one
-        return dag.test(logical_date=logical_date, run_conf=conf)
+        with pytest.MonkeyPatch.context() as patch:
+            # After a failed task `dag.test()` waits a whole second for each state that follows from it.
+            patch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
+            return dag.test(logical_date=logical_date, run_conf=conf)
 
     return run
 

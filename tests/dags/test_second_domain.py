@@ -198,10 +198,16 @@ def test_its_settings_are_missed_where_there_is_no_file(bundle: Path) -> None:
     assert "AIRFLOW_ENV is 'staging': use one of dev, prod" in done.stderr
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Airflow of all runs: the first one makes its database."""
+    return tmp_path_factory.mktemp("home")
+
+
 def run(bundle: Path, dag_id: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Run a DAG in a process of its own, as `airflow-ops dags test` does."""
     monkeypatch.setattr(one_run, "DAGS", bundle)
-    (home / "object-storage").mkdir(parents=True)
+    (home / "object-storage").mkdir(exist_ok=True)
     wanted = {"dag_id": dag_id, "file": str(bundle / f"sales/{dag_id}.py"), "logical_date": "2026-02-03T00:00:00+00:00"}
     code = (
         "import json, sys; from pathlib import Path; from airflow_ops.dags import one_run\n"
@@ -219,18 +225,18 @@ def run(bundle: Path, dag_id: str, home: Path, monkeypatch: pytest.MonkeyPatch) 
     return found
 
 
-def test_its_tenant_runs_with_its_own_settings(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_tenant_runs_with_its_own_settings(bundle: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sqlite3
 
-    assert run(bundle, "sales_load_berlin", tmp_path / "home", monkeypatch) == {
+    assert run(bundle, "sales_load_berlin", home, monkeypatch) == {
         "state": "success",
         "tasks": {"load": "success"},
     }
-    with sqlite3.connect(tmp_path / "home/warehouse.db") as database:
+    with sqlite3.connect(home / "warehouse.db") as database:
         assert database.execute("SELECT local_date, shop, amount FROM orders").fetchall() == [
             ("2026-02-03", "Berlin", 4.0)
         ]
 
 
-def test_its_generated_dag_runs(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run(bundle, "sales_publish_spring", tmp_path / "home", monkeypatch)["state"] == "success"
+def test_its_generated_dag_runs(bundle: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(bundle, "sales_publish_spring", home, monkeypatch)["state"] == "success"

@@ -1,12 +1,17 @@
 """A slice of the published files, which the DAGs of a test read."""
 
+import datetime as dt
 import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from airflow.models.dagrun import DagRun
 
 SLICE = ("2013,1,1,", "2013,1,2,")
 """Two days: 842 and 943 flights."""
@@ -70,3 +75,11 @@ def source(slice_of_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     shutil.copytree(slice_of_source, copy.folder)
     monkeypatch.setenv("AIRFLOW_VAR_FLIGHTS_SOURCE_URI", copy.folder.as_uri())
     return copy
+
+
+@pytest.fixture(scope="module")
+def first_of_january(run_dag: Callable[..., "DagRun"], platform: Any, slice_of_source: Path) -> None:
+    """The first of January 2013 is in the warehouse of this module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_VAR_FLIGHTS_SOURCE_URI", slice_of_source.as_uri())
+        assert run_dag("flights_ingest_daily", dt.datetime(2013, 1, 1, tzinfo=dt.UTC)).state == "success"

@@ -15,12 +15,6 @@ NO_DAY = dt.datetime(2013, 2, 1, tzinfo=dt.UTC)
 FLIGHTS = 842
 
 
-@pytest.fixture
-def loaded(run_dag: Callable[..., DagRun], source: Any) -> None:
-    """The first of January is in the warehouse."""
-    assert run_dag("flights_ingest_daily", DAY).state == "success"
-
-
 def states(run: DagRun) -> dict[str, str]:
     return {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
 
@@ -30,7 +24,7 @@ def rows(platform: Any, sql: str) -> list[tuple[Any, ...]]:
         return database.execute(sql).fetchall()
 
 
-@pytest.mark.usefixtures("loaded")
+@pytest.mark.usefixtures("first_of_january")
 def test_a_day_becomes_its_marts_and_again_the_same(run_dag: Callable[..., DagRun], platform: Any) -> None:
     names = [table.name for table in (marts.CARRIER_DAYS, marts.ROUTE_DAYS, marts.ORIGIN_DAYS)]
     found = []
@@ -47,7 +41,7 @@ def test_a_day_becomes_its_marts_and_again_the_same(run_dag: Callable[..., DagRu
     assert [path for path in staged.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.usefixtures("loaded")
+@pytest.mark.usefixtures("first_of_january")
 def test_a_group_whose_rows_break_a_rule_loads_nothing(run_dag: Callable[..., DagRun], platform: Any) -> None:
     run = run_dag("flights_build_marts", NO_DAY)
     found = states(run)
@@ -57,7 +51,7 @@ def test_a_group_whose_rows_break_a_rule_loads_nothing(run_dag: Callable[..., Da
     assert found["carriers.remove_staging"] == "success"
 
 
-@pytest.mark.usefixtures("loaded")
+@pytest.mark.usefixtures("first_of_january")
 def test_what_the_validation_refuses_stops_what_depends_on_it(
     run_dag: Callable[..., DagRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:

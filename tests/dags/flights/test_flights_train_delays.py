@@ -16,17 +16,11 @@ DAY = dt.datetime(2013, 1, 1, tzinfo=dt.UTC)
 NO_DAY = dt.datetime(2013, 2, 1, tzinfo=dt.UTC)
 
 
-@pytest.fixture
-def loaded(run_dag: Callable[..., DagRun], source: Any) -> None:
-    """The first of January is in the warehouse."""
-    assert run_dag("flights_ingest_daily", DAY).state == "success"
-
-
 def states(run: DagRun) -> dict[str, str]:
     return {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
 
 
-@pytest.mark.usefixtures("loaded")
+@pytest.mark.usefixtures("first_of_january")
 def test_a_good_model_is_deployed_and_a_bad_one_leaves_it(run_dag: Callable[..., DagRun], platform: Any) -> None:
     models = platform.object_storage / "models/flights_delay"
     run = run_dag("flights_train_delays", DAY, conf={"min_accuracy": 0.8})  # one day is little to learn from
@@ -45,7 +39,7 @@ def test_a_good_model_is_deployed_and_a_bad_one_leaves_it(run_dag: Callable[...,
     assert len(list(models.glob("2013-01/*.json"))) == 1, "what failed is not registered"
 
 
-def test_a_month_without_flights_fails_at_once(run_dag: Callable[..., DagRun], loaded: None) -> None:
+def test_a_month_without_flights_fails_at_once(run_dag: Callable[..., DagRun], first_of_january: None) -> None:
     found = states(run_dag("flights_train_delays", NO_DAY))
     assert found["delays.data_preparation.extract_features"] == "failed"
     assert found["delays.model_training.train"] == "upstream_failed"

@@ -1,8 +1,6 @@
 """An environment is deployed to its own clusters only."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ import yaml
 from airflow_ops.cluster import connection
 from airflow_ops.console import ProblemError
 from airflow_ops.environments.environment import Environment
+from support.command_line import airflow_ops
 
 
 @pytest.fixture
@@ -74,7 +73,6 @@ def test_no_context_at_all_is_reported(contexts: Path, tmp_path: Path, monkeypat
 )
 def test_every_verb_refuses_the_cluster_of_another_environment(contexts: Path, verb: str) -> None:
     """`diff prod --live` on dev's cluster once reported that everything would be added."""
-    command = [sys.executable, "-c", "from airflow_ops.cli import main; main()", *verb.split()]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    answer = airflow_ops(*verb.split())
     assert answer.returncode == 2, answer.stdout + answer.stderr
     assert "'elsewhere' is not a cluster of prod" in " ".join(answer.stderr.split())

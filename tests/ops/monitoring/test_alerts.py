@@ -1,24 +1,16 @@
 """`airflow-ops alerts` as a person or a script calls it."""
 
 import json
-import os
 import subprocess
-import sys
 
 import yaml
 
 from airflow_ops.paths import CHARTS
+from support.command_line import airflow_ops
 
 
 def alerts(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from airflow_ops.cli import main; main()", "alerts", *arguments],
-        env=os.environ | {"COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return airflow_ops("alerts", *arguments)
 
 
 def written() -> list[str]:

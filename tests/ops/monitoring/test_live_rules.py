@@ -1,11 +1,9 @@
 """`airflow-ops alerts test` before a real Prometheus, which scrapes the real StatsD exporter and has the rules."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ import pytest
 import yaml
 
 from support.alert_cases import RULES
+from support.command_line import airflow_ops
 from support.statsd_exporter import Exporter, free_ports, known_metrics, line, running_exporter
 
 pytestmark = pytest.mark.xdist_group("live")  # what the module makes is made once
@@ -83,14 +82,7 @@ def has(url: str, expr: str) -> bool:
 
 
 def alerts_test(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from airflow_ops.cli import main; main()", "alerts", "test", *arguments],
-        env=os.environ | {"COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return airflow_ops("alerts", "test", *arguments)
 
 
 def test_what_is_there_what_waits_and_what_is_missing_are_distinguished(prometheus: str) -> None:
