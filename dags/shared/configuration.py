@@ -16,8 +16,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 BUNDLE = Path(__file__).resolve().parents[1]
 CONFIG = BUNDLE / "config"
 """What all domains share; beside the library, so that a bundle that is checked out anywhere finds its own."""
-YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The loader written in C is about ten times faster, and every parse of a DAG file reads several files."""
 EXPECTED = {
     "bool_type": "true or false",
     "dict_type": "a map",
@@ -28,7 +26,39 @@ EXPECTED = {
     "string_type": "text",
 }
 """What to call a type in a message, by pydantic's name of the error."""
+TWICE = "key {!r} stands there twice"
 Kind = TypeVar("Kind")
+
+
+class UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Refuses a key that a map has twice, of which YAML would silently keep the last.
+
+    The loader written in C is about ten times faster, and every parse of a DAG file reads several files.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a map, unless two of its keys are the same text."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, TWICE.format(key.value), key.start_mark)
+                seen.add(key.value)
+        built: dict[Any, Any] = super().construct_mapping(node, deep)
+        return built
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a map of JSON, for `object_pairs_hook`.
+
+    Raises:
+        ValueError: A key stands there twice.
+    """
+    built = dict(pairs)
+    if len(built) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(TWICE.format(next(name for name in names if names.count(name) > 1)))
+    return built
 
 
 class Closed(BaseModel):
@@ -58,8 +88,10 @@ def load(path: Path) -> Any:
     """
     form = "JSON" if path.suffix == ".json" else "YAML"
     try:
-        text = path.read_text()
-        return json.loads(text) if form == "JSON" else yaml.load(text, YAML_LOADER)  # noqa: S506  a safe loader
+        text = path.read_text(encoding="utf-8")
+        if form == "JSON":
+            return json.loads(text, object_pairs_hook=unique_keys)
+        return yaml.load(text, UniqueKeys)  # noqa: S506  a safe loader
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: cannot be read as {form}: {error}") from error
 

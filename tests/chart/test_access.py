@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from airflow_ops.environments.values import read_yaml
+from airflow_ops.environments.values import read_values
 from airflow_ops.paths import ROOT
 from support.chart_rendering import Render
 
 
 def overlay(name: str) -> dict[str, Any]:
-    return read_yaml(ROOT / f"values/overlays/{name}.yaml")
+    return read_values(ROOT / f"values/overlays/{name}.yaml")
 
 
 @pytest.mark.parametrize("name", ["staging", "prod"])

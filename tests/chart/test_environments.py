@@ -13,7 +13,7 @@ from airflow_ops.checks.rendering import notes
 from airflow_ops.deployment.preflight import namespace_text
 from airflow_ops.environments import official_chart
 from airflow_ops.environments.environment import Environment
-from airflow_ops.environments.values import merge, read_yaml
+from airflow_ops.environments.values import merge, read_values
 from airflow_ops.manifests.objects import parse, releases, template
 from airflow_ops.paths import ROOT
 from support.chart_rendering import ENVIRONMENTS, HelmOutput, Render, Rendered, needs_chart
@@ -201,7 +201,7 @@ def test_production_goes_through_pgbouncer(prod: Rendered) -> None:
 
 @pytest.mark.parametrize("overlay", ["aws", "gcp", "azure"])
 def test_a_cloud_gives_its_identity_to_who_reads_and_writes_objects(render: Render, overlay: str) -> None:
-    values = read_yaml(ROOT / f"values/overlays/{overlay}.yaml")
+    values = read_values(ROOT / f"values/overlays/{overlay}.yaml")
     accounts = {
         o["metadata"]["name"]: o["metadata"].get("annotations")
         for o in render("airflow-blue", values, environment="prod").objects
@@ -239,7 +239,7 @@ EXTENDED = {"oidc.yaml": {".airflow.apiServer.env"}}
 
 def test_a_list_that_is_said_again_has_all_that_it_had() -> None:
     base, oidc = (
-        read_yaml(ROOT / f"values/{file}")["airflow"]["apiServer"]["env"]
+        read_values(ROOT / f"values/{file}")["airflow"]["apiServer"]["env"]
         for file in ("base.yaml", "overlays/oidc.yaml")
     )
     assert oidc[: len(base)] == base
@@ -252,14 +252,14 @@ def test_a_list_stands_in_one_file_of_a_layering(name: str, overlay: str | None)
     files += [ROOT / f"values/overlays/{overlay}.yaml"] if overlay else []
     seen: set[str] = set()
     for file in files:
-        found = lists(read_yaml(file)) - EXTENDED.get(file.name, set())
+        found = lists(read_values(file)) - EXTENDED.get(file.name, set())
         assert not seen & found, f"{file.name} replaces what a file below it lists: {seen & found}"
         seen |= found
     assert seen
 
 
 def test_the_readme_has_every_value_with_its_default() -> None:
-    defaults = read_yaml(ROOT / "charts/platform/values.yaml")
+    defaults = read_values(ROOT / "charts/platform/values.yaml")
     readme = (ROOT / "charts/platform/README.md").read_text()
     rows = dict(line[2:].split(" | ", 1) for line in readme.splitlines() if line.startswith(("| global", "| platform")))
 
@@ -280,4 +280,4 @@ def test_the_readme_has_every_value_with_its_default() -> None:
 def test_values_of_an_environment_leave_nothing_open() -> None:
     """What is required has no default that would pass."""
     assert Environment.load("dev").values["global"]["environment"] == "dev"
-    assert merge({}, read_yaml(ROOT / "charts/platform/values.yaml"))["global"]["environment"] == ""
+    assert merge({}, read_values(ROOT / "charts/platform/values.yaml"))["global"]["environment"] == ""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from airflow_ops.environments.values import merge, read_yaml
+from airflow_ops.environments.values import merge, read_values
 from airflow_ops.paths import CHARTS, VALUES
 from support.chart_rendering import HelmOutput, Render
 
@@ -47,7 +47,7 @@ def test_development_asks_for_no_operator(render: Render) -> None:
 
 
 def test_an_overlay_asks_for_everything(render: Render) -> None:
-    values = read_yaml(VALUES / "overlays/monitoring.yaml")
+    values = read_values(VALUES / "overlays/monitoring.yaml")
     manifests = objects(render("airflow-platform", values, "dev"))
     assert rules(manifests).keys() == written().keys()
     labels = [one["metadata"]["labels"] for one in manifests if one["apiVersion"].startswith("monitoring.coreos.com")]
@@ -55,7 +55,7 @@ def test_an_overlay_asks_for_everything(render: Render) -> None:
 
 
 def test_the_tests_on_a_cluster_turn_no_alert_off(render: Render) -> None:
-    values = merge(read_yaml(VALUES / "overlays/monitoring.yaml"), read_yaml(VALUES / "overlays/e2e.yaml"))
+    values = merge(read_values(VALUES / "overlays/monitoring.yaml"), read_values(VALUES / "overlays/e2e.yaml"))
     found = rules(objects(render("airflow-platform", values, "dev")))
     assert found.keys() == written().keys()
     assert found["AirflowSchedulerDown"]["for"] == "20s"

@@ -11,10 +11,10 @@ import httpx
 import oidc_provider_mock
 import pytest
 
-from airflow_ops.environments.values import read_yaml
+from airflow_ops.environments.values import read_values
 from airflow_ops.paths import ROOT
 
-OVERLAY = read_yaml(ROOT / "values/overlays/oidc.yaml")
+OVERLAY = read_values(ROOT / "values/overlays/oidc.yaml")
 PEOPLE = {
     "ada": ["airflow-admins", "staff"],
     "vic": ["airflow-viewers"],

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_ops.checks.outcome import Outcome
 from airflow_ops.environments.environment import Environment
-from airflow_ops.environments.values import merge, read_yaml
+from airflow_ops.environments.values import merge, read_values
 from airflow_ops.paths import ROOT
 
 
@@ -22,7 +22,7 @@ def check_values(environment: Environment) -> Outcome:
     below: dict[str, Any] = {}
     for file in chain:
         name = file.relative_to(ROOT)
-        layer = read_yaml(file)
+        layer = read_values(file)
         outcome.breaches += [f"{name}: {message}" for message in _repeats(layer, below, "")]
         below = merge(below, layer)
     return outcome

@@ -1,7 +1,7 @@
 """Read configuration files of the repository and check them against a model."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +18,40 @@ PLAIN = {
 """Types of pydantic's errors, described in the terms of YAML."""
 
 
+class UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """A safe loader that refuses a key that a map has twice: Helm and PyYAML silently keep the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a map, unless two of its keys are the same text."""
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in lines:
+                    problem = f"key {key.value!r} stands there twice, also on line {lines[key.value]}"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                lines[key.value] = key.start_mark.line + 1
+        built: dict[Any, Any] = super().construct_mapping(node, deep)
+        return built
+
+
+def read_yaml(path: Path, shown: Path | str) -> Any:
+    """Read a YAML file; an empty one is an empty map.
+
+    Args:
+        path: The file.
+        shown: Its name in an error.
+
+    Raises:
+        ProblemError: It cannot be read, is not YAML, or has a key twice; file and line are named.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), UniqueKeys) or {}  # noqa: S506  a safe loader
+    except OSError as error:
+        raise fail(f"{shown} cannot be read: {error.strerror}.", "Make it a file that you may read.", 2) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise fail(f"{shown} is not YAML: {' '.join(str(error).split())}.", "Correct that line.", 2) from error
+
+
 def read_checked(path: Path, shown: Path | str, adapter: TypeAdapter[T], rule: str) -> T:
     """Read a YAML file and check it against a pydantic model.
 
@@ -28,12 +62,9 @@ def read_checked(path: Path, shown: Path | str, adapter: TypeAdapter[T], rule: s
         rule: A sentence on what a correct file looks like, for the error.
 
     Raises:
-        ProblemError: It is not YAML, or a key is unknown, missing or wrong; file and key are named.
+        ProblemError: See `read_yaml`; or a key is unknown, missing or wrong: file and key are named.
     """
-    try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise fail(f"{shown} is not YAML: {' '.join(str(error).split())}.", "Correct that line.", 2) from error
+    content = read_yaml(path, shown)
     try:
         return adapter.validate_python(content)
     except ValidationError as error:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from airflow_ops.console import fail
 from airflow_ops.environments.configuration import read_checked
-from airflow_ops.environments.values import Values, layers, merge, read_yaml
+from airflow_ops.environments.values import Values, layers, merge, read_values
 from airflow_ops.paths import ROOT
 
 FILE = Path("k8s/environments.yaml")
@@ -68,6 +68,8 @@ class Environment:
         overlays = tuple(dict.fromkeys([*entry.overlays, *(trial or ())]))
         environment = cls(name, tuple(entry.contexts), overlays, root)
         _check_files(environment)
+        # A verb that passes these files on to Helm fails here as well: Helm takes a key that stands twice for one.
+        layers(environment.value_files)
         return environment
 
     @property
@@ -89,7 +91,7 @@ class Environment:
         Raises:
             ProblemError: A file is not YAML, or not a map.
         """
-        return merge(read_yaml(self.root / "charts/platform/values.yaml"), layers(self.value_files))
+        return merge(read_values(self.root / "charts/platform/values.yaml"), layers(self.value_files))
 
     @property
     def image(self) -> str:

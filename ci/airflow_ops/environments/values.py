@@ -1,13 +1,11 @@
 """Values files, merged as Helm merges them."""
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from airflow_ops.console import fail
+from airflow_ops.environments.configuration import read_yaml
 from airflow_ops.paths import ROOT
 
 Values = dict[str, Any]
@@ -30,26 +28,22 @@ def layers(files: Iterable[Path]) -> Values:
     """Merge values files, each over the one before.
 
     Raises:
-        ProblemError: See `read_yaml`.
+        ProblemError: See `read_values`.
     """
     values: Values = {}
     for file in files:
-        values = merge(values, read_yaml(file))
+        values = merge(values, read_values(file))
     return values
 
 
-def read_yaml(path: Path) -> Values:
+def read_values(path: Path) -> Values:
     """Read one values file.
 
     Raises:
-        ProblemError: The file is not YAML, or not a map; the file and the line are named.
+        ProblemError: See `read_yaml`; or the file is not a map.
     """
     shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-    try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        line = re.sub(r"\s+", " ", str(error))
-        raise fail(f"{shown} is not YAML: {line}.", "Correct that line.") from error
+    content = read_yaml(path, shown)
     if not isinstance(content, dict):
-        raise fail(f"{shown} holds a {type(content).__name__}.", "A values file is a map.")
+        raise fail(f"{shown} holds a {type(content).__name__}.", "A values file is a map.", 2)
     return content

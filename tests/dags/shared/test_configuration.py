@@ -59,6 +59,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, text: st
         read(tmp_path / name, Example)
 
 
+@pytest.mark.parametrize(("name", "text"), [("a.yaml", "owner: x\nowner: y\n"), ("a.json", '{"owner": 1, "owner": 2}')])
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=rf"{name}: cannot be read as (YAML|JSON): key 'owner' stands there twice"):
+        read(tmp_path / name, Example)
+
+
 @pytest.mark.parametrize(
     ("file", "kind"),
     [("sizes.yaml", dict[str, Size]), ("teams.yaml", dict[str, Team]), ("tags.yaml", dict[str, Text])],

@@ -81,6 +81,7 @@ def test_an_overlay_that_does_not_exist_is_named(root: Path) -> None:
         ("prod: {contexts: []}\n", "prod.overlays: missing"),
         ("prod: {contexts: [], overlays: [], overlay: []}\n", "prod.overlay: unknown key"),
         ("prod: {contexts: a, overlays: []}\n", "prod.contexts: should be a valid list, found 'a'"),
+        ("prod: {contexts: [], overlays: []}\nprod: {contexts: [a], overlays: []}\n", "key 'prod' stands there twice"),
         ("prod: {contexts: [], overlays: [moon]}\n", "overlay 'moon' does not exist"),
         ("prod: {contexts: [], overlays: []}\nqa: {contexts: [], overlays: []}\n", "there is no values/qa.yaml"),
     ],

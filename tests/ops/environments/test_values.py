@@ -20,11 +20,16 @@ def test_maps_merge_lists_replace_and_null_removes() -> None:
     [
         ("global:\n  a: [1\n", r"values/dev.yaml is not YAML: .*line 3"),
         ("- a\n- b\n", r"values/dev.yaml holds a list"),
+        (
+            "global:\n  a: 1\n  b: {c: 1}\n  a: 2\n",
+            r"values/dev.yaml is not YAML: key 'a' stands there twice, also on line 2",
+        ),
+        ("global: {\udc80}\n", r"values/dev.yaml is not YAML: .*decode"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, complaint: str) -> None:
     monkeypatch.setattr(values, "ROOT", tmp_path)
     (tmp_path / "values").mkdir()
-    (tmp_path / "values/dev.yaml").write_text(text)
+    (tmp_path / "values/dev.yaml").write_text(text, errors="surrogateescape")
     with pytest.raises(ProblemError, match=complaint):
-        values.read_yaml(tmp_path / "values/dev.yaml")
+        values.read_values(tmp_path / "values/dev.yaml")
