@@ -17,7 +17,7 @@ import typer
 
 from airflow_ops import programs
 from airflow_ops.cluster.connection import connect
-from airflow_ops.console import ProblemError, fail, out, progress
+from airflow_ops.console import ProblemError, fail, out, progress, styled
 from airflow_ops.environments import official_chart
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests import live_objects
@@ -101,12 +101,18 @@ def checkout(ref: str) -> Iterator[Path]:
     Raises:
         ProblemError: There is no such commit.
     """
-    archive = subprocess.run(
-        [programs.find("git"), "-C", str(ROOT), "archive", "--format=tar", ref], capture_output=True, check=False
+    git = [programs.find("git"), "-C", str(ROOT)]
+    # A ref that begins with a dash would be an option of git, and one with a colon is no commit.
+    commit = subprocess.run(
+        [*git, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}"], capture_output=True, check=False
     )
-    if archive.returncode != 0:
+    archive = subprocess.run(
+        [*git, "archive", "--format=tar", commit.stdout.decode().strip() or "none"], capture_output=True, check=False
+    )
+    if commit.returncode or archive.returncode:
+        said = (commit if commit.returncode else archive).stderr.decode().strip()
         raise fail(
-            f"the repository at {ref!r} cannot be read: {archive.stderr.decode().strip()}.",
+            f"the repository at {ref!r} cannot be read: {said}.",
             "Name a branch, tag or commit of this checkout; `git fetch` brings others.",
         )
     with tempfile.TemporaryDirectory(prefix="airflow-ops-") as folder:
@@ -129,11 +135,11 @@ def _copy_official_chart(root: Path) -> None:
 def _print(changes: list[Change]) -> None:
     colours = {"+": "green", "-": "red", "@": "cyan"}
     for change in changes:
-        out.print(f"[bold]{change.word} {change.identity}[/]", highlight=False)
+        out.print(styled(f"{change.word} {change.identity}", "bold"))
         for line in change.lines():
-            out.print(line, style=colours.get(line[:1]), markup=False, highlight=False, soft_wrap=True)
+            out.print(line, style=colours.get(line[:1]), soft_wrap=True)
     counts = ", ".join(f"{sum(c.word == word for c in changes)} {word}" for word in ("changed", "added", "removed"))
-    out.print(counts, highlight=False)
+    out.print(counts)
 
 
 def diff(
@@ -171,17 +177,19 @@ def _against_ref(environment: Environment, ref: str, trial: list[str] | None, co
     Both sides are rendered with the working tree's colour: with two colours the name of every object would differ.
     """
     after = render_environment(environment, colour)
-    with checkout(ref) as root:
-        try:
-            there = Environment.load(environment.name, trial, root)
-        except ProblemError as problem:
-            raise fail(f"at {ref}: {problem.message}", "Name a ref that has the environment.", 2) from problem
-        return compare(render_environment(there, colour), after)
+    try:
+        with checkout(ref) as root:
+            before = render_environment(Environment.load(environment.name, trial, root), colour)
+    except ProblemError as problem:
+        raise fail(
+            f"at {ref}: {problem.message}", "Name a ref at which this environment can be rendered.", 2
+        ) from problem
+    return compare(before, after)
 
 
 def _against_cluster(environment: Environment, colour: Colour) -> list[Change]:
     cluster = connect(environment)
-    out.print(f"comparing with the cluster of context {cluster.context}", highlight=False)
+    out.print(f"comparing with the cluster of context {cluster.context}")
     after = render_environment(environment, colour)
     stored = [live_objects.as_stored(manifest) for manifest in after if not live_objects.is_hook(manifest)]
     deployed = [

@@ -1,5 +1,7 @@
 """`airflow-ops render`: every manifest of an environment as files."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +14,8 @@ from airflow_ops.options import EnvironmentName, TrialOverlays
 
 MARK = ".airflow-ops-render"
 """Lists the files of an earlier render, so that no other file is ever removed."""
+WRITTEN = re.compile(r"(?!\.)[^/]+/[^/]+\.yaml")
+"""The path of a file that render writes: one folder below OUT, and never above it."""
 
 
 def file_name(manifest: Manifest, namespace: str) -> str:
@@ -22,26 +26,30 @@ def file_name(manifest: Manifest, namespace: str) -> str:
     return f"{manifest.release}/{stem}.yaml"
 
 
-def _written_before(folder: Path) -> list[Path]:
-    """The files of an earlier render in the folder.
+def _written_before(folder: Path) -> set[str]:
+    """The files of an earlier render, by their paths in the folder.
 
     Raises:
         ProblemError: The folder contains files and was not written by render.
     """
     if not folder.exists():
-        return []
+        return set()
     if not folder.is_dir():
         raise fail(f"{folder} is a file.", "Name a folder.", exit_code=2)
     mark = folder / MARK
     if not mark.exists():
         if any(folder.iterdir()):
             raise fail(f"{folder} is not empty and was not written by render.", "Name a new or an empty folder.", 2)
-        return []
-    return [folder / line for line in mark.read_text().splitlines()]
+        return set()
+    lines = mark.read_text(errors="replace").splitlines()
+    for line in lines:
+        if not WRITTEN.fullmatch(line):
+            raise fail(f"{mark} names {line!r}, which render did not write.", "Remove the folder, or name another.", 2)
+    return set(lines)
 
 
 def write(manifests: list[Manifest], namespace: str, folder: Path) -> None:
-    """Write manifests to a folder, and remove those of an earlier render.
+    """Write manifests to a folder, then remove those of an earlier render that are no longer among them.
 
     Args:
         manifests: The objects.
@@ -49,7 +57,8 @@ def write(manifests: list[Manifest], namespace: str, folder: Path) -> None:
         folder: A new or empty folder, or one that render wrote.
 
     Raises:
-        ProblemError: The folder contains files and was not written by render, or two objects have the same file name.
+        ProblemError: The folder contains files and was not written by render, or cannot be written; or two objects have
+            the same file name.
     """
     files: dict[str, str] = {}
     for manifest in manifests:
@@ -57,14 +66,32 @@ def write(manifests: list[Manifest], namespace: str, folder: Path) -> None:
         if name in files:
             raise fail(f"{manifest.identity} and another object both go to {name}.", "Give one another name.")
         files[name] = manifest.yaml()
-    for old in _written_before(folder):
-        old.unlink(missing_ok=True)
+    try:
+        _replace(files, _written_before(folder), folder)
+    except OSError as error:
+        raise fail(
+            f"{error.filename or folder} cannot be written: {error.strerror}.", "Name another folder.", 2
+        ) from error
+
+
+def _replace(files: dict[str, str], before: set[str], folder: Path) -> None:
+    """Write files in place of those before. The mark names both until the old ones are gone, in case it is cut off."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARK).write_text("".join(f"{name}\n" for name in sorted(files)))
+    _mark(folder, before | files.keys())
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
+    for name in before - files.keys():
+        (folder / name).unlink(missing_ok=True)
+    for release in {name.partition("/")[0] for name in before}:
+        if (folder / release).is_dir() and not any((folder / release).iterdir()):
+            (folder / release).rmdir()
+    _mark(folder, files)
+
+
+def _mark(folder: Path, names: Iterable[str]) -> None:
+    (folder / MARK).write_text("".join(f"{name}\n" for name in sorted(names)))
 
 
 def render(

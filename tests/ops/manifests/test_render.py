@@ -72,6 +72,27 @@ def test_a_folder_with_other_files_is_refused(checkout: Checkout, tmp_path: Path
     assert not (tmp_path / "airflow-blue").exists()
 
 
+@pytest.mark.parametrize("line", ["../mine", "../mine.yaml", "/MINE", "", "airflow-platform", "a/b/c.yaml"])
+def test_a_mark_that_names_other_files_removes_none(checkout: Checkout, tmp_path: Path, line: str) -> None:
+    for mine in (tmp_path / "mine", tmp_path / "mine.yaml"):
+        mine.write_text("mine")
+    folder = tmp_path / "out"
+    (folder / "airflow-platform").mkdir(parents=True)
+    (folder / ".airflow-ops-render").write_text(line.replace("/MINE", str(tmp_path / "mine.yaml")) + "\n")
+    answer = checkout.run("render", "dev", str(folder))
+    assert answer.returncode == 2, answer.stderr
+    assert "which render did not write" in " ".join(answer.stderr.split())
+    assert (tmp_path / "mine").exists()
+    assert (tmp_path / "mine.yaml").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(checkout: Checkout, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    answer = checkout.run("render", "dev", str(tmp_path / "file/out"))
+    assert answer.returncode == 2
+    assert f"{tmp_path}/file/out cannot be written: Not a directory" in " ".join(answer.stderr.split())
+
+
 def test_what_cannot_be_rendered_changes_nothing(checkout: Checkout, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     assert checkout.run("render", "dev", str(folder)).returncode == 0
@@ -98,6 +119,10 @@ def test_two_objects_of_one_name(checkout: Checkout, tmp_path: Path) -> None:
     [
         (["nowhere"], "environment 'nowhere' does not exist"),
         (["dev", "--overlay", "moon"], "overlay 'moon' does not exist"),
+        (["dev", "--overlay", "../dev"], "overlay '../dev' does not exist"),
+        (["dev", "--overlay", ""], "overlay '' does not exist"),
+        (["[/x]"], "environment '[/x]' does not exist"),
+        (["[red]dev"], "environment '[red]dev' does not exist"),
     ],
 )
 def test_an_unknown_name(checkout: Checkout, tmp_path: Path, arguments: list[str], complaint: str) -> None:
