@@ -66,9 +66,19 @@ def _root() -> None:
 
 
 def main() -> None:
-    """Entry point: a problem that the user can fix ends without a traceback."""
+    """Entry point: a problem that the user can fix, or that the cluster has, ends without a traceback."""
     try:
         app()
     except ProblemError as problem:
         print_problem(problem)
         sys.exit(problem.exit_code)
+    except Exception as error:
+        # Only a verb that talks to a cluster has loaded the client whose errors these are.
+        if "kubernetes" not in sys.modules:
+            raise
+        api_errors = import_module("airflow_ops.cluster.api_errors")
+        found = api_errors.as_problem(error)
+        if found is None:
+            raise
+        print_problem(found)
+        sys.exit(found.exit_code)

@@ -9,10 +9,12 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 from typer.core import TyperGroup
 
-out = Console(soft_wrap=not sys.stdout.isatty())
-err = Console(stderr=True, soft_wrap=not sys.stderr.isatty())
+# Without markup, because names, logs and messages of other programs contain brackets: see `styled`.
+out = Console(soft_wrap=not sys.stdout.isatty(), markup=False, highlight=False)
+err = Console(stderr=True, soft_wrap=not sys.stderr.isatty(), markup=False, highlight=False)
 
 
 class ProblemError(Exception):
@@ -58,6 +60,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def styled(text: str, style: str) -> Text:
+    """Text in a colour or in bold. The rest of a line is another argument: out.print(styled("ok", "green"), name)."""
+    return Text(text, style=style)
+
+
 def table(*columns: str, whole: int = 1) -> Table:
     """An empty table in the one style of this command.
 
@@ -94,13 +101,13 @@ def _show_blocks(filled: Table) -> None:
         out.print(name)
         for column, cell in zip(others, cells, strict=True):
             if cell:
-                out.print(f"  [bold]{column.header}[/]", cell, highlight=False)
+                out.print(" ", styled(str(column.header), "bold"), cell)
 
 
 def print_problem(problem: ProblemError) -> None:
     """Print a problem and its fix to standard error."""
-    err.print(f"[bold red]error[/] {problem.message}", highlight=False)
-    err.print(f"[bold]fix[/]   {problem.fix}", highlight=False)
+    err.print(styled("error", "bold red"), problem.message)
+    err.print(styled("fix  ", "bold"), problem.fix)
 
 
 @contextmanager
@@ -108,7 +115,7 @@ def progress() -> Iterator[Progress]:
     """Live progress on a terminal; in a pipe there are only the lines printed through it."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

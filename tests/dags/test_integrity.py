@@ -142,7 +142,8 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(DAGS / ".airflowignore", bundle)
     (bundle / "flights").mkdir()
     (bundle / "flights_load_astray.py").write_text(GOOD.replace("DAG_ID", "flights_load_astray"))
-    (bundle / "flights/flights_load_good.py").write_text(GOOD.replace("DAG_ID", "flights_load_good"))
+    printing = 'print("without an end of line", end="", flush=True)\n'  # must not disturb the answer of the inspection
+    (bundle / "flights/flights_load_good.py").write_text(GOOD.replace("DAG_ID", "flights_load_good") + printing)
     (bundle / "flights/flights_load_silently.py").write_text("import nothing_that_exists\n")
     for case, (old, new, _, _) in BAD.items():
         assert old in GOOD

@@ -66,7 +66,9 @@ def test_the_dag_runs_and_its_test_passes(
         ("config_export_carriers", "flights", None, "'config' is the folder of what all domains share"),
         ("statistics_export_carriers", "flights", None, "'statistics' is a module of Python's standard library"),
         ("kubernetes_export_pods", "flights", None, "'kubernetes' is an installed package"),
+        ("class_export_carriers", "flights", None, "'class' is a word of Python's own"),
         ("sales_export_carriers", "sales", None, "there is no domain 'sales'"),
+        ("flights_export_" + "x" * 250, "flights", None, "cannot be written: File name too long"),
         ("flights_export_carriers", "airflow", None, "--owner 'airflow' is not a team"),
         ("flights_export_carriers", 'x"), 1', None, "is not a team"),
         ("flights_export_carriers", "flights", "daily", "not a cron expression"),
@@ -79,6 +81,14 @@ def test_a_wrong_call_writes_nothing(
         scaffold.scaffold(dag_id, owner, schedule)
     assert not list(checkout.glob("dags/flights"))
     assert not list(checkout.glob("tests"))
+
+
+def test_where_the_test_cannot_be_written_there_is_no_dag(checkout: Path) -> None:
+    (checkout / "tests/dags").mkdir(parents=True)
+    (checkout / "tests/dags/flights").write_text("a file where the folder should be")
+    with pytest.raises(ProblemError, match="tests/dags/flights cannot be written"):
+        scaffold.scaffold(DAG_ID, "flights", None)
+    assert not list(checkout.glob("dags/flights"))
 
 
 def test_what_is_there_is_not_replaced(checkout: Path) -> None:

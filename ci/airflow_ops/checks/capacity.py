@@ -9,7 +9,7 @@ import typer
 
 from airflow_ops.checks.assessment import Demand, Report, assess
 from airflow_ops.checks.scheduling import COMPUTE, Load, show
-from airflow_ops.console import counted, out, progress, table
+from airflow_ops.console import counted, out, progress, styled, table
 from airflow_ops.console import show as print_table
 from airflow_ops.dags.inspection import load_tasks
 from airflow_ops.environments.environment import Environment
@@ -64,7 +64,7 @@ def _print(report: Report) -> None:
             *_amounts(size.load, "requests"),
             _amounts(size.load, "limits")[1],
             "-" if size.fits is None else str(size.fits),
-            "not known" if size.nodes is None else ", ".join(size.nodes) or "[bold red]none[/]",
+            "not known" if size.nodes is None else ", ".join(size.nodes) or styled("none", "bold red"),
         )
     print_table(sizes)
     out.print()
@@ -73,12 +73,10 @@ def _print(report: Report) -> None:
         f"at once: {counted(report.concurrency, 'worker')} "
         f"(parallelism {report.parallelism} x {counted(report.schedulers, 'scheduler')}); "
         f"pools: {slots}",
-        highlight=False,
     )
     for colour, word, lines in (("bold red", "error", report.errors), ("yellow", "warning", report.warnings)):
         for line in lines:
-            out.print(f"[{colour}]{word}[/] ", end="")
-            out.print(line, markup=False, highlight=False)
+            out.print(styled(word, colour), line)
 
 
 def capacity(

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from airflow_ops.checks import kubernetes_schemas, rendering, values_files
 from airflow_ops.checks.outcome import Outcome
-from airflow_ops.console import ProblemError, out, progress, show, table
+from airflow_ops.console import ProblemError, out, progress, show, styled, table
 from airflow_ops.environments import official_chart
 from airflow_ops.environments.environment import Environment, environment_names
 from airflow_ops.manifests.objects import KUBERNETES_VERSIONS, PARALLEL, Manifest, parse, releases, template
@@ -130,11 +131,12 @@ def _keep_of_all(
         outcomes.keep(check, environment, partial(Outcome, outcome.breaches, outcome.skipped))
 
 
-def _cell(outcome: Outcome | None) -> str:
+def _cell(outcome: Outcome | None) -> Text:
     if outcome is None:
-        return "[dim]not rendered[/]"
-    skipped = f" [yellow]({len(outcome.skipped)} skipped)[/]" if outcome.skipped else ""
-    return (f"[bold red]{len(outcome.breaches)} wrong[/]" if outcome.breaches else "[green]ok[/]") + skipped
+        return styled("not rendered", "dim")
+    skipped = f" ({len(outcome.skipped)} skipped)" if outcome.skipped else ""
+    verdict = styled(f"{len(outcome.breaches)} wrong", "bold red") if outcome.breaches else styled("ok", "green")
+    return verdict.append(skipped, "yellow")
 
 
 def _show(outcomes: Outcomes, chosen: list[str]) -> None:
@@ -151,10 +153,9 @@ def _show(outcomes: Outcomes, chosen: list[str]) -> None:
             for breach in outcome.breaches:
                 breaches.setdefault((check, breach), []).append(environment)
     for (check, breach), where in breaches.items():
-        out.print(f"[red]{', '.join(where)}[/] {check}: ", end="", highlight=False)
-        out.print(breach, markup=False, highlight=False)
+        out.print(styled(", ".join(where), "red"), f"{check}: {breach}")
     for line in skipped:
-        out.print(f"[yellow]skipped[/] {line}; give a folder of schemas with --crd-schemas", highlight=False)
+        out.print(styled("skipped", "yellow"), f"{line}; give a folder of schemas with --crd-schemas")
 
 
 def _choose(named: list[str] | None) -> list[str]:

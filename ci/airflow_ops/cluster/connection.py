@@ -1,6 +1,7 @@
 """One environment on one cluster: kubectl, the Kubernetes API, and port-forwards to its Services."""
 
 import base64
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -37,7 +38,9 @@ class Cluster:
     @cached_property
     def core(self) -> Any:
         """The Kubernetes API for pods, Secrets, events."""
-        return client.CoreV1Api(config.new_client_from_config(context=self.context))
+        # As kubectl has it, an empty KUBECONFIG is none.
+        file = os.environ.get("KUBECONFIG") or "~/.kube/config"
+        return client.CoreV1Api(config.new_client_from_config(file, context=self.context))
 
     @cached_property
     def batch(self) -> Any:
@@ -137,7 +140,7 @@ def connect(environment: Environment) -> Cluster:
     answer = programs.run("kubectl", ["config", "current-context"])
     if answer.returncode != 0:
         raise fail(
-            "kubectl has no current context, so there is no cluster to talk to.",
+            f"kubectl has no current context: {programs.error_text(answer)}.",
             "Point KUBECONFIG at one, or make one: make cluster-up.",
             exit_code=2,
         )

@@ -67,7 +67,7 @@ def _run(command: list[str]) -> None:
     Raises:
         ProblemError: It fails.
     """
-    err.print(f"$ {' '.join(command)}", highlight=False, soft_wrap=True)
+    err.print(f"$ {' '.join(command)}", soft_wrap=True)
     done = subprocess.run(command, cwd=ROOT, check=False)
     if done.returncode != 0:
         raise fail(
@@ -116,7 +116,7 @@ def _lab_up(environment: Environment) -> None:
             _run([str(_lab("images")), "airflow", version, image, str(LOCK), overlay])
         mark.write_text(digest)
     _run([str(_lab("lab")), "load", str(archive)])
-    out.print(f'the cluster is up: eval "$({_lab("lab")} env)" points kubectl and helm at it.', highlight=False)
+    out.print(f'the cluster is up: eval "$({_lab("lab")} env)" points kubectl and helm at it.')
     out.print("Next: make deploy ENV=dev")
 
 

@@ -46,7 +46,7 @@ def restart_readers(cluster: Cluster, secret: str) -> None:
     # A restart writes an annotation, which Helm and Argo CD keep: they only change fields that they set themselves.
     _restart(cluster, *(reference(each) for each in found))
     for workload in found:
-        err.print(f"waiting for {reference(workload)}", highlight=False)
+        err.print(f"waiting for {reference(workload)}")
         _wait_for_rollout(cluster, workload)
 
 

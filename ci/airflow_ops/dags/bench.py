@@ -121,7 +121,6 @@ def _show(found: Parse) -> None:
     out.print(
         f"{counted(len(found.files), 'file')} in {found.seconds:.2f} s, {PROCESSES} at once; "
         f"{found.cpu_seconds:.2f} CPU seconds of {found.budget:g}",
-        highlight=False,
     )
 
 

@@ -31,7 +31,7 @@ def catalogue() -> list[Entry]:
         bar.update(line, completed=1)
     for violation in found.violations:
         if violation.rule in ("parse", "access"):
-            err.print(f"left out: {violation}", highlight=False, markup=False)
+            err.print(f"left out: {violation}")
     return [_entry(dag) for dag in sorted(found.dags, key=lambda dag: dag.dag_id)]
 
 

@@ -34,8 +34,8 @@ def new(
     from airflow_ops.dags.scaffold import scaffold
 
     for path in scaffold(dag_id, owner, schedule):
-        out.print(f"wrote {path}", highlight=False)
-    out.print(f"next: airflow-ops dags lint {dag_id}, airflow-ops dags test {dag_id}", highlight=False)
+        out.print(f"wrote {path}")
+    out.print(f"next: airflow-ops dags lint {dag_id}, airflow-ops dags test {dag_id}")
 
 
 @app.command("list")
@@ -78,9 +78,9 @@ def lint(
         typer.echo(json.dumps(asdict(found), indent=2))
     else:
         for violation in found.violations:
-            out.print(where(violation), highlight=False, markup=False)
+            out.print(where(violation))
         files, violations = counted(len(found.costs), "file"), counted(len(found.violations), "violation")
-        out.print(f"{files}, {violations}", highlight=False)
+        out.print(f"{files}, {violations}")
     if found.violations:
         raise typer.Exit(1)
 
@@ -132,7 +132,7 @@ def slow(
         typer.echo(json.dumps({"tasks": [asdict(item) for item in tasks], "files": dict(files)}, indent=2))
         return
     if not tasks:
-        out.print(f"no task whose 95th percentile of {days} days is above {threshold:g} s", highlight=False)
+        out.print(f"no task whose 95th percentile of {days} days is above {threshold:g} s")
     _print_table(
         ("task", "runs", "p50 s", "p95 s", "max s"),
         [(t.task, str(t.count), *(f"{s:.1f}" for s in (t.p50, t.p95, t.longest))) for t in tasks],
@@ -188,7 +188,7 @@ def run_all(
             ],
         )
         bad = sum(bool(o.faults) for o in outcomes)
-        out.print(f"{counted(len(outcomes), 'run')}, {bad} not as designed", highlight=False)
+        out.print(f"{counted(len(outcomes), 'run')}, {bad} not as designed")
     if any(o.faults for o in outcomes):
         raise typer.Exit(1)
 

@@ -16,12 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from airflow_ops.console import fail
 from airflow_ops.dags import source_lines
 from airflow_ops.dags.facts import Dag, Task, dag_facts, dag_from
 from airflow_ops.dags.rules import Known, Violation, domain_violations, known_names, violations
+from airflow_ops.environments.configuration import read_names
 from airflow_ops.paths import DAGS
 
 HEAVY = frozenset(
@@ -97,7 +96,7 @@ def inspect_environments(
     wanted = {
         "bundle": str(bundle.resolve()),
         "environments": dict(environments),
-        "pools": None if pools is None else sorted(pools),
+        "names": None if pools is None else _names(bundle, pools),
         "files": [str(file.resolve()) for file in files],
     }
     with tempfile.TemporaryDirectory(prefix="airflow-ops-") as home:
@@ -124,6 +123,15 @@ def inspect_environments(
         )
     answer = json.loads(done.stdout.splitlines()[-1])
     return {environment: _inspection(answer[environment]) for environment in environments}
+
+
+def _names(bundle: Path, pools: Collection[str]) -> dict[str, list[str]]:
+    config = bundle / "config"
+    return {
+        "sizes": sorted(read_names(config / "sizes.yaml")),
+        "tags": sorted(read_names(config / "tags.yaml")),
+        "pools": sorted(pools),
+    }
 
 
 def _inspection(found: dict[str, list[dict[str, Any]]]) -> Inspection:
@@ -164,15 +172,9 @@ def loaded_tasks(found: Inspection) -> list[Task]:
 
 
 def _inspect(
-    bundle: Path, environments: Mapping[str, str], pools: Collection[str] | None, files: Sequence[str]
+    bundle: Path, environments: Mapping[str, str], names: Mapping[str, Collection[str]] | None, files: Sequence[str]
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    known = None
-    if pools is not None:
-        known = known_names(
-            sizes=yaml.safe_load((bundle / "config/sizes.yaml").read_text()),
-            tags=yaml.safe_load((bundle / "config/tags.yaml").read_text()),
-            pools=pools,
-        )
+    known = known_names(**names) if names else None
     import_airflow()
     wanted = [Path(name) for name in files] or dag_files(bundle)
     found = {}
@@ -319,4 +321,7 @@ def _bag_violations(bag: Any, file: Path, name: str) -> Iterator[Violation]:
 
 if __name__ == "__main__":
     request = json.loads(sys.argv[1])
-    print(json.dumps(_inspect(Path(request["bundle"]), request["environments"], request["pools"], request["files"])))
+    answer = _inspect(Path(request["bundle"]), request["environments"], request["names"], request["files"])
+    # A DAG file may print without ending its line.
+    print()
+    print(json.dumps(answer))

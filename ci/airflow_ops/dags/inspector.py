@@ -66,7 +66,7 @@ class DagReport:
     def show(self) -> None:
         """Print it."""
         states = ", ".join(f"{number} {state}" for state, number in self.states.items()) or "no task instance"
-        out.print(f"{self.dag_id}{' (paused)' if self.paused else ''}: {states} in {self.hours} h", highlight=False)
+        out.print(f"{self.dag_id}{' (paused)' if self.paused else ''}: {states} in {self.hours} h")
         rows = table("task", "runs", "p50 s", "p95 s", "max s")
         for item in self.durations:
             rows.add_row(item.task, str(item.count), f"{item.p50:.1f}", f"{item.p95:.1f}", f"{item.longest:.1f}")
@@ -74,7 +74,7 @@ class DagReport:
             show(rows)
         for title, lines in (("failed", self.failures), ("run", self.last_runs), ("import error", self.import_errors)):
             for line in lines:
-                out.print(f"{title}  {line}", highlight=False, markup=False)
+                out.print(f"{title}  {line}")
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -45,7 +45,7 @@ def run_here(dag_id: str, partition: str | None, conf: str | None, up: bool) -> 
             bar.add_task(f"running {dag_id}", total=None)
             done = subprocess.run(command, env=_environment(Path(home), data), stdout=subprocess.PIPE, check=False)
     if done.returncode != 0:
-        err.print(f"{dag_id} could not be run: the cause is above.", highlight=False)
+        err.print(f"{dag_id} could not be run: the cause is above.")
         return False
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     for task, state in found["tasks"].items():

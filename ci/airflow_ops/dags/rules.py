@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import keyword
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -84,6 +85,8 @@ def wrong_domain(name: str, bundle: Path = DAGS) -> str | None:
     """Why a domain of a bundle cannot have a name; None if it can."""
     if name in RESERVED:
         return f"{name!r} is the folder of what all domains share: choose another name"
+    if keyword.iskeyword(name):
+        return f"{name!r} is a word of Python's own, so nothing can be imported from its folder: choose another name"
     if name in SAFE_DOMAINS:
         return None
     if name in sys.stdlib_module_names:

@@ -77,7 +77,7 @@ def _run(client: ApiClient, waiting: list[Trial], at_once: int, bar: Progress) -
                 running.remove(item)
                 outcomes.append(outcome)
                 verdict = "; ".join(outcome.faults) or "as designed"
-                err.print(f"{outcome.dag_id} ({outcome.trial}): {outcome.end}, {verdict}", highlight=False)
+                err.print(f"{outcome.dag_id} ({outcome.trial}): {outcome.end}, {verdict}")
         bar.update(line, completed=len(outcomes), description=", ".join(i.trial.dag_id for i in running) or "trials")
         time.sleep(POLL_SECONDS)
     return outcomes

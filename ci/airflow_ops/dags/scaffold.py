@@ -1,14 +1,15 @@
 """`dags new`: a DAG and its test, from the two templates beside this file."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from string import Template
 
-import yaml
 from croniter import croniter
 
 from airflow_ops.console import fail
 from airflow_ops.dags.rules import NAME, wrong_domain
+from airflow_ops.environments.configuration import read_names
 from airflow_ops.paths import DAGS, ROOT
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -27,7 +28,7 @@ def scaffold(dag_id: str, owner: str, schedule: str | None) -> list[str]:
         The files, by their paths below the checkout.
 
     Raises:
-        ProblemError: The name is malformed or taken, or an argument is wrong.
+        ProblemError: The name is malformed or taken, an argument is wrong, or a file cannot be written.
     """
     domain = dag_id.partition("_")[0]
     _check(dag_id, domain, owner, schedule)
@@ -46,9 +47,20 @@ def scaffold(dag_id: str, owner: str, schedule: str | None) -> list[str]:
     for path in targets.values():
         if path.exists():
             raise fail(f"{path.relative_to(ROOT)} exists already.", "Choose another name, or append `_v2`.")
-    for template, path in targets.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(Template((TEMPLATES / template).read_text()).substitute(values))
+    written: list[Path] = []
+    try:
+        for template, path in targets.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("x") as file:
+                written.append(path)
+                file.write(Template((TEMPLATES / template).read_text()).substitute(values))
+    except OSError as error:
+        for path in written:
+            path.unlink()
+        for path in targets.values():
+            with suppress(OSError):
+                path.parent.rmdir()  # only if it is empty
+        raise fail(f"{error.filename} cannot be written: {error.strerror}.", "Make room for it, or rename.") from error
     return [str(path.relative_to(ROOT)) for path in targets.values()]
 
 
@@ -60,7 +72,7 @@ def _check(dag_id: str, domain: str, owner: str, schedule: str | None) -> None:
         )
     if reason := wrong_domain(domain):
         raise fail(f"{dag_id}: {reason}.", "The first word of the id is the domain, such as `flights`.")
-    if domain not in yaml.safe_load((DAGS / "config/tags.yaml").read_text()):
+    if domain not in read_names(DAGS / "config/tags.yaml"):
         raise fail(f"there is no domain {domain!r}.", f"Add it to dags/config/tags.yaml: `{domain}: what it is about`.")
     if not OWNER.fullmatch(owner) or owner == "airflow":
         raise fail(f"--owner {owner!r} is not a team.", "Use small letters, digits and dashes, such as `flights`.")

@@ -32,7 +32,7 @@ def push(cluster: Cluster) -> str | None:
     if not values["platform"]["gitOrigin"]["enabled"]:
         return None
     if programs.run("git", ["status", "--porcelain", "--", str(DAGS)], cwd=ROOT).stdout.strip():
-        err.print("note: dags/ has changes that are not committed; only commits are deployed", highlight=False)
+        err.print("note: dags/ has changes that are not committed; only commits are deployed")
     ref = values["global"]["dagBundle"]["trackingRef"]
     answer = programs.run("git", push_arguments(cluster, f"HEAD:refs/heads/{ref}"), cwd=ROOT)
     if answer.returncode != 0:

@@ -3,7 +3,7 @@
 import time
 
 from airflow_ops.cluster.connection import connect
-from airflow_ops.console import out
+from airflow_ops.console import out, styled
 from airflow_ops.deployment import dag_push, helm, preflight, smoke
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import releases
@@ -30,9 +30,9 @@ def deploy(
     for release in releases(environment):
         started = time.monotonic()
         helm.install(cluster, release, INSTALL_SECONDS[release.chart])
-        out.print(f"[green]ok[/] {release.name} is ready ({time.monotonic() - started:.0f} s)", highlight=False)
+        out.print(styled("ok", "green"), f"{release.name} is ready ({time.monotonic() - started:.0f} s)")
         if release.chart == "platform" and (commit := dag_push.push(cluster)):
-            out.print(f"[green]ok[/] DAGs of commit {commit} are pushed", highlight=False)
+            out.print(styled("ok", "green"), f"DAGs of commit {commit} are pushed")
     smoke.check(cluster)
     forward = f"kubectl --context {cluster.context} -n {cluster.namespace} port-forward service/airflow 8080"
-    out.print(f"page: {forward}", highlight=False, soft_wrap=True)
+    out.print(f"page: {forward}", soft_wrap=True)

@@ -13,7 +13,7 @@ from rich.table import Table
 from airflow_ops import programs
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.cluster.pod_diagnosis import is_healthy, pod_evidence, pod_state
-from airflow_ops.console import err, fail, table
+from airflow_ops.console import err, fail, styled, table
 from airflow_ops.manifests.objects import Release
 
 PODS = {"platform": "app.kubernetes.io/instance={name}", "airflow": "release={name}"}
@@ -64,7 +64,7 @@ def _watch(cluster: Cluster, release: Release, process: "subprocess.Popen[str]")
                 live.update(_table(release, states))
             else:
                 for name in states.keys() - {n for n, s in shown.items() if s == states.get(n)}:
-                    err.print(f"{release.name}: {name} {states[name]}", highlight=False)
+                    err.print(f"{release.name}: {name} {states[name]}")
             shown = states
             if _failed_jobs(cluster, release):
                 # Helm would wait for a failed Job until its timeout; on SIGTERM it records the release as failed.
@@ -81,7 +81,7 @@ def _table(release: Release, states: dict[str, str]) -> Table:
     rows = table(release.name, "")
     for name, state in sorted(states.items()):
         colour = "green" if state in ("ready", "Succeeded") else "yellow"
-        rows.add_row(name, f"[{colour}]{state}[/]")
+        rows.add_row(name, styled(state, colour))
     return rows
 
 

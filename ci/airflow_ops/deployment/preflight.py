@@ -8,11 +8,10 @@ from typing import Any
 import yaml
 from kubernetes.client.exceptions import ApiException
 
-from airflow_ops import programs
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.cluster.pod_diagnosis import pod_evidence
 from airflow_ops.cluster.secrets import named_secrets
-from airflow_ops.console import counted, fail, out
+from airflow_ops.console import counted, fail, out, styled
 from airflow_ops.environments import official_chart
 from airflow_ops.environments.environment import Environment
 from airflow_ops.environments.values import Values
@@ -86,7 +85,7 @@ def check(cluster: Cluster) -> None:
 
 
 def _passed(what: str) -> None:
-    out.print(f"[green]ok[/] {what}", highlight=False)
+    out.print(styled("ok", "green"), what)
 
 
 def check_kinds(cluster: Cluster, manifests: list[Manifest]) -> None:
@@ -95,7 +94,7 @@ def check_kinds(cluster: Cluster, manifests: list[Manifest]) -> None:
     Raises:
         ProblemError: A custom resource definition is missing.
     """
-    served = set(programs.run("kubectl", ["--context", cluster.context, "api-versions"]).stdout.split())
+    served = set(cluster.kubectl("api-versions").split())
     missing = sorted({f"{m.kind} ({m.api_version})" for m in manifests if m.api_version not in served})
     if missing:
         raise fail(

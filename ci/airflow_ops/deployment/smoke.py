@@ -4,7 +4,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
 from airflow_client.client import (
     ApiClient,
     DAGApi,
@@ -21,6 +20,7 @@ from airflow_ops.cluster import airflow_api
 from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.cluster.pod_diagnosis import is_healthy, pod_evidence
 from airflow_ops.console import counted, err, fail, out, table
+from airflow_ops.environments.configuration import read_names
 from airflow_ops.environments.environment import Environment
 from airflow_ops.options import EnvironmentName, TrialOverlays
 from airflow_ops.paths import DAGS
@@ -170,7 +170,7 @@ def check(cluster: Cluster) -> None:
     with airflow_api.login(cluster) as client:
         run = run_canary(cluster, client)
         tasks = run.tasks()
-    sizes = set(yaml.safe_load((DAGS / "config/sizes.yaml").read_text()))
+    sizes = set(read_names(DAGS / "config/sizes.yaml"))
     faults = pods_without_template(run.pods, sizes)
     if faults or not run.pods:
         raise fail(

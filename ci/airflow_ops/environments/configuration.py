@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from airflow_ops.console import fail
 
 T = TypeVar("T")
+NAMED: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 PLAIN = {
     "missing": "missing",
     "extra_forbidden": "unknown key",
@@ -45,11 +46,12 @@ def read_yaml(path: Path, shown: Path | str) -> Any:
         ProblemError: It cannot be read, is not YAML, or has a key twice; file and line are named.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), UniqueKeys) or {}  # noqa: S506  a safe loader
+        content = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)  # noqa: S506  a safe loader
     except OSError as error:
         raise fail(f"{shown} cannot be read: {error.strerror}.", "Make it a file that you may read.", 2) from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, yaml.YAMLError) as error:  # a date such as 2013-13-45 is a ValueError, and so is no UTF-8
         raise fail(f"{shown} is not YAML: {' '.join(str(error).split())}.", "Correct that line.", 2) from error
+    return {} if content is None else content
 
 
 def read_checked(path: Path, shown: Path | str, adapter: TypeAdapter[T], rule: str) -> T:
@@ -69,6 +71,17 @@ def read_checked(path: Path, shown: Path | str, adapter: TypeAdapter[T], rule: s
         return adapter.validate_python(content)
     except ValidationError as error:
         raise fail(f"{shown}: {'; '.join(_faults(error))}.", rule, 2) from error
+
+
+def read_names(path: Path) -> frozenset[str]:
+    """The keys of a file of dags/config/, such as the tags or the sizes that exist.
+
+    Raises:
+        ProblemError: See `read_yaml`; or the file is not a map.
+    """
+    shown = f"{path.parents[1].name}/{path.parent.name}/{path.name}"
+    named = read_checked(path, shown, NAMED, "Each of its keys is a name.")
+    return frozenset(named)
 
 
 def _faults(error: ValidationError) -> list[str]:

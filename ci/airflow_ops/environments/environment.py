@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from airflow_ops.console import fail
 from airflow_ops.environments.configuration import read_checked
@@ -22,7 +22,7 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    contexts: list[str]
+    contexts: list[Annotated[str, Field(pattern=r"\S")]]
     overlays: list[str]
 
 
@@ -61,7 +61,9 @@ class Environment:
         if name not in entries:
             raise fail(
                 f"environment {name!r} does not exist: it is not in {FILE}.",
-                f"Use one of {', '.join(entries)}, or add it there and write values/{name}.yaml.",
+                f"Use one of {', '.join(entries)}, or add it there and write its values file."
+                if entries
+                else f"Write into {FILE} what environments there are: it is empty.",
                 exit_code=2,
             )
         entry = entries[name]
@@ -126,14 +128,16 @@ def read_entries(root: Path) -> dict[str, Entry]:
 
 
 def _check_files(environment: Environment) -> None:
-    own, *overlays = environment.value_files[1:]
+    own = environment.value_files[1]
     if not own.exists():
         raise fail(
             f"environment {environment.name!r} is in {FILE}, but there is no values/{own.name}.",
             "Write that file, or name a ref that has it.",
             exit_code=2,
         )
-    known = ", ".join(sorted(path.stem for path in (own.parent / "overlays").glob("*.yaml"))) or "none"
-    for path in overlays:
-        if not path.exists():
-            raise fail(f"overlay {path.stem!r} does not exist.", f"Known overlays: {known}.", exit_code=2)
+    known = sorted(path.stem for path in (own.parent / "overlays").glob("*.yaml"))
+    for overlay in environment.overlays:
+        if overlay not in known:
+            raise fail(
+                f"overlay {overlay!r} does not exist.", f"Known overlays: {', '.join(known) or 'none'}.", exit_code=2
+            )

@@ -40,10 +40,13 @@ def read_values(path: Path) -> Values:
     """Read one values file.
 
     Raises:
-        ProblemError: See `read_yaml`; or the file is not a map.
+        ProblemError: See `read_yaml`; or the file, or one of its sections, is not a map.
     """
     shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     content = read_yaml(path, shown)
     if not isinstance(content, dict):
         raise fail(f"{shown} holds a {type(content).__name__}.", "A values file is a map.", 2)
+    for section, below in content.items():
+        if not isinstance(below, dict | None):
+            raise fail(f"{shown}: {section} is not a map, found {below!r}.", "Write its keys below it.", 2)
     return content

@@ -11,7 +11,7 @@ from airflow_client.client import ApiClient, DAGApi, DagStatsApi, ImportErrorApi
 from rich.progress import Progress
 
 from airflow_ops.cluster import airflow_api
-from airflow_ops.console import fail, out, progress, show, table
+from airflow_ops.console import fail, out, progress, show, styled, table
 from airflow_ops.local import objects, pipeline
 from airflow_ops.local.processes import COMPONENTS, LocalProcesses, run_airflow
 from airflow_ops.local.settings import USER, LocalSettings, local_settings, metadata_database, write_settings
@@ -181,7 +181,10 @@ def _report(processes: LocalProcesses, settings: LocalSettings) -> dict[str, Any
 
 def _print_summary(report: dict[str, Any], settings: LocalSettings) -> None:
     for title, rows in (
-        ("component", {c["name"]: "healthy" if c["healthy"] else "[red]not healthy[/]" for c in report["components"]}),
+        (
+            "component",
+            {c["name"]: "healthy" if c["healthy"] else styled("not healthy", "red") for c in report["components"]},
+        ),
         ("DAG", {d: ", ".join(f"{n} {s}" for s, n in runs.items()) or "-" for d, runs in report["dag_runs"].items()}),
         ("warehouse table", {name: f"{count:,} rows" for name, count in report["warehouse"].items()}),
     ):
@@ -195,6 +198,6 @@ def _print_summary(report: dict[str, Any], settings: LocalSettings) -> None:
     for path in reports:
         out.print(f"report  {path}", soft_wrap=True)
     if report["components"][0]["healthy"]:
-        out.print(f"page    {report['url']}   user {USER}   password {settings.password}", highlight=False)
+        out.print(f"page    {report['url']}   user {USER}   password {settings.password}")
     else:
         out.print("Airflow does not run here: make up")

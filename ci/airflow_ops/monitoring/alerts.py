@@ -11,7 +11,7 @@ import yaml
 from rich.table import Table
 
 from airflow_ops.cluster.connection import connect
-from airflow_ops.console import ProblemError, command_group, counted, fail, out, progress, show, table
+from airflow_ops.console import ProblemError, command_group, counted, fail, out, progress, show, styled, table
 from airflow_ops.environments.environment import Environment
 from airflow_ops.monitoring import prometheus
 from airflow_ops.monitoring.alert_routing import routing
@@ -77,7 +77,7 @@ def _table(found: list[Alert]) -> Table:
     made = table("alert", "severity", "component", "for", "threshold", "summary")
     for alert in found:
         colour = "red" if alert.severity == "page" else "default"
-        severity = f"[{colour}]{alert.severity}[/]"
+        severity = styled(alert.severity, colour)
         made.add_row(alert.name, severity, alert.component, alert.wait, alert.threshold or "", alert.summary)
     return made
 
@@ -91,12 +91,12 @@ def _find(name: str) -> Alert:
 
 
 def _explain(alert: Alert) -> None:
-    out.print(f"[bold]{alert.name}[/] {alert.summary}")
+    out.print(styled(alert.name, "bold"), alert.summary)
     threshold = "" if alert.threshold is None else f", threshold {alert.threshold}"
-    out.print(f"{alert.severity}, {alert.component}, for {alert.wait}{threshold}\n", highlight=False)
-    out.print(alert.expr, markup=False, highlight=False)
+    out.print(f"{alert.severity}, {alert.component}, for {alert.wait}{threshold}\n")
+    out.print(alert.expr)
     page = (ROOT / alert.runbook).read_text()
-    out.print("\n" + page.partition("\n")[2].strip(), markup=False, highlight=False)
+    out.print("\n" + page.partition("\n")[2].strip())
 
 
 @app.command("list")
@@ -147,18 +147,17 @@ def _wanted_rules(environment: Environment) -> list[dict[str, Any]]:
 def _print(found: list[LiveRule]) -> None:
     for rule in found:
         if rule.error:
-            out.print(f"[red]error[/] {rule.name}: {rule.error}", highlight=False)
+            out.print(styled("error", "red"), f"{rule.name}: {rule.error}")
         for one in rule.unseen:
-            word = "[yellow]event[/]" if one.event else "[red]missing[/]"
+            word = styled("event", "yellow") if one.event else styled("missing", "red")
             waits = f"; it needs {one.event}" if one.event else ""
-            out.print(f"{word} {rule.name}: {one.why}", highlight=False, end="")
-            out.print(f"  {one.selector}{waits}", markup=False, highlight=False)
+            out.print(word, f"{rule.name}: {one.why}  {one.selector}{waits}")
     for state, colour in (("firing", "red"), ("pending", "yellow")):
         for rule in found:
             if rule.state == state:
-                out.print(f"[{colour}]{state}[/] {rule.name}", highlight=False)
+                out.print(styled(state, colour), rule.name)
     if not_loaded := sorted({rule.name for rule in found if not rule.loaded}):
-        out.print(f"[red]not loaded[/] {', '.join(not_loaded)}", highlight=False)
+        out.print(styled("not loaded", "red"), ", ".join(not_loaded))
     counts = {
         "do not evaluate": sum(bool(rule.error) for rule in found),
         "read missing series": sum(bool(rule.missing) for rule in found),
@@ -168,7 +167,7 @@ def _print(found: list[LiveRule]) -> None:
         "pending": sum(rule.state == "pending" for rule in found),
     }
     summary = ", ".join(f"{number} {what}" for what, number in counts.items())
-    out.print(f"{counted(len(found), 'rule')}: {summary}", highlight=False)
+    out.print(f"{counted(len(found), 'rule')}: {summary}")
 
 
 @app.command("test")

@@ -6,7 +6,7 @@ import typer
 
 from airflow_ops.cluster import jobs
 from airflow_ops.cluster.connection import Cluster, connect
-from airflow_ops.console import counted, out, show, table
+from airflow_ops.console import counted, out, show, styled, table
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import Object
 from airflow_ops.options import AsJson, EnvironmentName, TrialOverlays
@@ -113,8 +113,8 @@ def backup(
         out.print_json(data=made)
         return
     out.print(
-        f"[green]ok[/] {made['name']} ({megabytes(made['bytes'])}) is in {made['uri']}: "
+        styled("ok", "green"),
+        f"{made['name']} ({megabytes(made['bytes'])}) is in {made['uri']}: "
         f"{counted(made['kept'], 'backup')}, {len(made['deleted'])} old deleted",
-        highlight=False,
         soft_wrap=True,
     )

@@ -9,7 +9,7 @@ import typer
 
 from airflow_ops.cluster import jobs
 from airflow_ops.cluster.connection import Cluster, connect
-from airflow_ops.console import err, fail, out
+from airflow_ops.console import err, fail, out, styled
 from airflow_ops.deployment import smoke
 from airflow_ops.environments.environment import Environment
 from airflow_ops.options import EnvironmentName, TrialOverlays
@@ -51,14 +51,14 @@ def restore(
     found = backups.inspect(cluster)
     chosen = choose(found["backups"], backup, name)
     if is_swapped(found, chosen) and (stopped := stopped_deployments(cluster)):
-        out.print(f"{chosen['name']} is in place already: continuing with the start of Airflow", highlight=False)
+        out.print(f"{chosen['name']} is in place already: continuing with the start of Airflow")
         start(cluster, stopped)
     else:
         check(found, chosen, discard_newer_runs)
         load(cluster, chosen)
         swap(cluster, chosen, discard_newer_runs)
     smoke.check(cluster)
-    out.print(f"restored {name} from {chosen['name']} in {time.monotonic() - started:.0f} s", highlight=False)
+    out.print(f"restored {name} from {chosen['name']} in {time.monotonic() - started:.0f} s")
 
 
 def choose(found: list[Backup], name: str | None, environment: str) -> Backup:
@@ -133,9 +133,9 @@ def load(cluster: Cluster, chosen: Backup) -> None:
     job = jobs.job("airflow-restore", template, steps, template["spec"]["activeDeadlineSeconds"])
     loaded = jobs.run_for_result(cluster, job, f"loading {name}")
     out.print(
-        f"[green]ok[/] {name} is loaded: {loaded['runs']} runs, the present Fernet key decrypts all "
+        styled("ok", "green"),
+        f"{name} is loaded: {loaded['runs']} runs, the present Fernet key decrypts all "
         f"{loaded['decrypted']} encrypted values ({time.monotonic() - began:.0f} s)",
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -156,7 +156,7 @@ def swap(cluster: Cluster, chosen: Backup, discard_newer_runs: bool) -> None:
     with stopped(cluster):
         former = jobs.run_for_result(cluster, job, "putting the database in place")["former"]
     if former:
-        out.print(f"the former database is kept as {former}: drop it when nothing is missing", highlight=False)
+        out.print(f"the former database is kept as {former}: drop it when nothing is missing")
 
 
 @contextmanager
@@ -168,7 +168,7 @@ def stopped(cluster: Cluster) -> Iterator[None]:
         yield
     finally:
         start(cluster, stopped_deployments(cluster))
-        out.print(f"Airflow was stopped for {time.monotonic() - began:.0f} s", highlight=False)
+        out.print(f"Airflow was stopped for {time.monotonic() - began:.0f} s")
 
 
 def deployments(cluster: Cluster) -> list[Any]:

@@ -93,7 +93,6 @@ class RotationContext:
             out.print(
                 f"put the content of {file.relative_to(ROOT)} into the store ({store['store']['name']}) "
                 f"as the entry {entry}, replacing its whole content; this continues when it has arrived",
-                highlight=False,
             )
             self._await_store(purpose, wanted, entry)
         file.unlink(missing_ok=True)

@@ -149,7 +149,7 @@ class Rotation:
         """Write SQL to a file that only this user can read, and say what to do with it."""
         file = self.context.private_file(f"{name}.sql")
         file.write_text(text)
-        out.print(f"run {file.relative_to(ROOT)} with psql as an administrator of the database", highlight=False)
+        out.print(f"run {file.relative_to(ROOT)} with psql as an administrator of the database")
 
     def current(self) -> str:
         """The login in use."""
@@ -165,7 +165,7 @@ class Rotation:
 
     def try_login(self) -> None:
         """Run a Job that logs in with the next login, from the same network as the components."""
-        out.print("\n".join(self.context.run_job(JOB, "logging in")), highlight=False)
+        out.print("\n".join(self.context.run_job(JOB, "logging in")))
 
     def pool(self) -> None:
         """Add the next login to PgBouncer, beside the present one."""

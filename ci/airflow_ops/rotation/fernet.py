@@ -40,7 +40,7 @@ def steps(context: RotationContext) -> list[Step]:
     """The steps. At every moment, every pod can decrypt what any other pod encrypts."""
 
     def reencrypt() -> None:
-        out.print(context.run_job(JOB, "encrypting with the new key")[-1], highlight=False)
+        out.print(context.run_job(JOB, "encrypting with the new key")[-1])
 
     return [
         Step("add", "add the new key after the old one", lambda: context.change(PURPOSE, add)),

@@ -109,7 +109,7 @@ def steps(context: RotationContext, folder: Path | None) -> list[Step]:
 
     def fetched() -> None:
         _until(context, "no fetch succeeds with the new credential", FETCHED, str(int(time.time())))
-        out.print("  the old credential may be revoked where it was made", highlight=False)
+        out.print("  the old credential may be revoked where it was made")
 
     return [
         Step("add", "add the new credential beside the old one", read),

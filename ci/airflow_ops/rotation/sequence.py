@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from airflow_ops.console import fail, out, progress
+from airflow_ops.console import fail, out, progress, styled
 
 
 @dataclass(frozen=True)
@@ -76,31 +76,29 @@ def run(kind: str, steps: list[Step], store: StateStore) -> None:
     first = names.index(state.done) + 1 if state.done else 0
     begun = state.begun if state.done and state.begun else datetime.now(UTC)
     if first:
-        out.print(f"{kind}: continues after {state.done}, {first} of {len(steps)} steps are done", highlight=False)
+        out.print(f"{kind}: continues after {state.done}, {first} of {len(steps)} steps are done")
     else:
         # Written before anything is changed: the write fails with 409 if another rotation started meanwhile.
         store.write(RotationState(begun=begun))
     for number, step in enumerate(steps[first:], first + 1):
         started = time.monotonic()
-        out.print(f"{kind} {number}/{len(steps)}: {step.title}", highlight=False)
+        out.print(f"{kind} {number}/{len(steps)}: {step.title}")
         if step.wait:
             _await(state, step.wait())
         step.run()
         last = number == len(steps)
         state = RotationState("" if last else step.name, datetime.now(UTC), begun)
         store.write(state)
-        out.print(f"[green]ok[/] {step.name} ({time.monotonic() - started:.0f} s)", highlight=False)
+        out.print(styled("ok", "green"), f"{step.name} ({time.monotonic() - started:.0f} s)")
     seconds = (datetime.now(UTC) - begun).total_seconds()
-    out.print(f"[green]ok[/] {kind} is rotated ({seconds:.0f} s since it began)", highlight=False)
+    out.print(styled("ok", "green"), f"{kind} is rotated ({seconds:.0f} s since it began)")
 
 
 def _await(state: RotationState, seconds: float) -> None:
     """Wait until some seconds have passed since the last step, which an earlier process may have run."""
     end = (state.at or datetime.now(UTC)) + timedelta(seconds=seconds)
     left = (end - datetime.now(UTC)).total_seconds()
-    out.print(
-        f"  until {end:%H:%M:%S} UTC, {max(left, 0):.0f} s; can be interrupted and continued later", highlight=False
-    )
+    out.print(f"  until {end:%H:%M:%S} UTC, {max(left, 0):.0f} s; can be interrupted and continued later")
     with progress() as bar:
         task = bar.add_task("waiting", total=int(seconds))
         while (left := (end - datetime.now(UTC)).total_seconds()) > 0:

@@ -1,7 +1,13 @@
 """An environment is deployed to its own clusters only."""
 
+import json
+import re
 import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -76,3 +82,55 @@ def test_every_verb_refuses_the_cluster_of_another_environment(contexts: Path, v
     answer = airflow_ops(*verb.split())
     assert answer.returncode == 2, answer.stdout + answer.stderr
     assert "'elsewhere' is not a cluster of prod" in " ".join(answer.stderr.split())
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """An API server that says its version, and answers 403 to all else, or nothing at all."""
+
+    silent = False
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/version"):
+            code, body = 200, {"major": "1", "minor": "34"}
+        elif self.silent:
+            self.close_connection = True
+            return
+        else:
+            code, body = 403, {"kind": "Status", "message": "secrets is [/forbidden]", "code": 403}
+        text = json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def refusing(contexts: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The context is one of dev's, and a server that refuses is behind it."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    config = yaml.safe_load(contexts.read_text())
+    config["clusters"][0]["cluster"]["server"] = f"http://127.0.0.1:{server.server_port}"
+    contexts.write_text(yaml.safe_dump(config).replace("elsewhere", Environment.load("dev").contexts[0]))
+    yield
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.usefixtures("refusing")
+@pytest.mark.parametrize("verb", ["smoke dev", "rotate api dev", "alerts test dev", "dags slow --env dev"])
+@pytest.mark.parametrize(("silent", "said"), [(False, "403|forbidden"), (True, "cannot be reached|closed|EOF")])
+def test_what_the_cluster_refuses_ends_without_a_traceback(
+    verb: str, silent: bool, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Refusing, "silent", silent)
+    answer = airflow_ops(*verb.split())
+    assert answer.returncode in (1, 2), answer.stderr
+    assert re.search(said, answer.stderr), answer.stderr
+    assert "fix" in answer.stderr

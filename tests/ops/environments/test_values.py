@@ -24,6 +24,7 @@ def test_maps_merge_lists_replace_and_null_removes() -> None:
             "global:\n  a: 1\n  b: {c: 1}\n  a: 2\n",
             r"values/dev.yaml is not YAML: key 'a' stands there twice, also on line 2",
         ),
+        ("global: []\n", r"values/dev.yaml: global is not a map, found \[\]"),
         ("global: {\udc80}\n", r"values/dev.yaml is not YAML: .*decode"),
     ],
 )

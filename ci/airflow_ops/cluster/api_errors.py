@@ -1,0 +1,34 @@
+"""What the Kubernetes API or the way to it refuses, as a problem that is printed without a traceback."""
+
+import json
+
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config.config_exception import ConfigException
+from urllib3.exceptions import HTTPError
+
+from airflow_ops.console import ProblemError, fail
+
+
+def as_problem(error: Exception) -> ProblemError | None:
+    """The problem that an error is, or None where it is no answer of a cluster but a mistake in this command."""
+    if isinstance(error, ApiException):
+        return fail(f"the Kubernetes API answers {error.status} {error.reason}: {_said(error)}.", _fix(error.status))
+    if isinstance(error, HTTPError):
+        return fail(f"the Kubernetes API cannot be reached: {error}.", "Run the command again once it answers.")
+    if isinstance(error, ConfigException):
+        return fail(f"kubeconfig cannot be used: {error}.", "Correct the file that KUBECONFIG names.", 2)
+    return None
+
+
+def _said(error: ApiException) -> str:
+    """The message in the answer, which is a Status object, or else the text of a proxy on the way."""
+    try:
+        return str(json.loads(error.body)["message"]).rstrip(".")
+    except (TypeError, ValueError, KeyError):
+        return " ".join(str(error.body or "it gives no reason").split())[:300]
+
+
+def _fix(status: int) -> str:
+    if status in (401, 403):
+        return "Ask for that right, or renew the login of this context."
+    return "Look at the cluster, then run the command again."
