@@ -11,6 +11,7 @@ from yamllint import linter  # type: ignore[import-untyped]
 from yamllint.config import YamlLintConfig  # type: ignore[import-untyped]
 
 from airflow_ops import programs
+from airflow_ops.archives import unpack
 from airflow_ops.checks import policies
 from airflow_ops.checks.outcome import Outcome
 from airflow_ops.console import ProblemError
@@ -67,7 +68,7 @@ def notes(release: Release) -> str:
         shutil.copytree(release.chart_folder, copy)
         for archive in copy.glob("charts/*.tgz"):
             with tarfile.open(archive) as content:
-                content.extractall(archive.parent, filter="data")
+                unpack(content, archive.parent)
             archive.unlink()
         for number, file in enumerate(sorted(copy.rglob("templates/NOTES.txt"))):
             text = NOTES_AS_OBJECT.format(chart=f"chart-{number}", text=file.read_text())

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from airflow_ops import programs
+from airflow_ops.archives import unpack
 from airflow_ops.cluster.connection import connect
 from airflow_ops.console import ProblemError, fail, out, progress, styled
 from airflow_ops.environments import official_chart
@@ -118,7 +119,7 @@ def checkout(ref: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="airflow-ops-") as folder:
         root = Path(folder)
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as content:
-            content.extractall(root, filter="data")
+            unpack(content, root)
         _copy_official_chart(root)
         yield root
 

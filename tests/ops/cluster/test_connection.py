@@ -125,7 +125,7 @@ def refusing(contexts: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("refusing")
 @pytest.mark.parametrize("verb", ["smoke dev", "rotate api dev", "alerts test dev", "dags slow --env dev"])
-@pytest.mark.parametrize(("silent", "said"), [(False, "403|forbidden"), (True, "cannot be reached|closed|EOF")])
+@pytest.mark.parametrize(("silent", "said"), [(False, "403|[Ff]orbidden"), (True, "cannot be reached|closed|EOF")])
 def test_what_the_cluster_refuses_ends_without_a_traceback(
     verb: str, silent: bool, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
