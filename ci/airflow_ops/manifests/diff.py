@@ -102,26 +102,30 @@ def checkout(ref: str) -> Iterator[Path]:
     Raises:
         ProblemError: There is no such commit.
     """
-    git = [programs.find("git"), "-C", str(ROOT)]
-    # A ref that begins with a dash would be an option of git, and one with a colon is no commit.
-    commit = subprocess.run(
-        [*git, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}"], capture_output=True, check=False
-    )
-    archive = subprocess.run(
-        [*git, "archive", "--format=tar", commit.stdout.decode().strip() or "none"], capture_output=True, check=False
-    )
-    if commit.returncode or archive.returncode:
-        said = (commit if commit.returncode else archive).stderr.decode().strip()
-        raise fail(
-            f"the repository at {ref!r} cannot be read: {said}.",
-            "Name a branch, tag or commit of this checkout; `git fetch` brings others.",
-        )
+    # `git archive` would take --list for an option and HEAD:values for a folder, so it gets the hash of a commit.
+    commit = _git(ref, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}").decode().strip()
+    archive = _git(ref, "archive", "--format=tar", commit)
     with tempfile.TemporaryDirectory(prefix="airflow-ops-") as folder:
         root = Path(folder)
-        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as content:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as content:
             unpack(content, root)
         _copy_official_chart(root)
         yield root
+
+
+def _git(ref: str, *arguments: str) -> bytes:
+    """The output of git.
+
+    Raises:
+        ProblemError: It fails; the ref that was asked for is named.
+    """
+    done = subprocess.run([programs.find("git"), "-C", str(ROOT), *arguments], capture_output=True, check=False)
+    if done.returncode != 0:
+        raise fail(
+            f"the repository at {ref!r} cannot be read: {done.stderr.decode().strip()}.",
+            "Name a branch, tag or commit of this checkout; `git fetch` brings others.",
+        )
+    return done.stdout
 
 
 def _copy_official_chart(root: Path) -> None:
