@@ -76,8 +76,9 @@ def main() -> None:
         # Only a verb that talks to a cluster has loaded the client whose errors these are.
         if "kubernetes" not in sys.modules:
             raise
-        api_errors = import_module("airflow_ops.cluster.api_errors")
-        found = api_errors.as_problem(error)
+        from airflow_ops.cluster.api_errors import as_problem
+
+        found = as_problem(error)
         if found is None:
             raise
         print_problem(found)

@@ -1,6 +1,7 @@
 """`smoke`: run the canary DAG on an environment and check the worker pods that it ran in."""
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,7 +65,7 @@ class CanaryRun:
                 self.pods[pod.metadata.name] = pod
 
 
-def pods_without_template(pods: dict[str, Any], sizes: set[str]) -> list[str]:
+def pods_without_template(pods: dict[str, Any], sizes: Collection[str]) -> list[str]:
     """The worker pods that are not made from a template of pod_templates/, a line each; empty if all are.
 
     Where the scheduler does not find a template, it only logs a warning and starts a bare pod.
@@ -170,7 +171,7 @@ def check(cluster: Cluster) -> None:
     with airflow_api.login(cluster) as client:
         run = run_canary(cluster, client)
         tasks = run.tasks()
-    sizes = set(read_names(DAGS / "config/sizes.yaml"))
+    sizes = read_names(DAGS / "config/sizes.yaml")
     faults = pods_without_template(run.pods, sizes)
     if faults or not run.pods:
         raise fail(

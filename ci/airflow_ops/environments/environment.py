@@ -70,8 +70,8 @@ class Environment:
         overlays = tuple(dict.fromkeys([*entry.overlays, *(trial or ())]))
         environment = cls(name, tuple(entry.contexts), overlays, root)
         _check_files(environment)
-        # A verb that passes these files on to Helm fails here as well: Helm takes a key that stands twice for one.
-        layers(environment.value_files)
+        # Read now, so that a broken file ends every verb, also one that only passes the files on to Helm.
+        _ = environment.values
         return environment
 
     @property
