@@ -49,7 +49,8 @@ def read_yaml(path: Path, shown: Path | str) -> Any:
         content = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)  # noqa: S506  a safe loader
     except OSError as error:
         raise fail(f"{shown} cannot be read: {error.strerror}.", "Make it a file that you may read.", 2) from error
-    except (ValueError, yaml.YAMLError) as error:  # a date such as 2013-13-45 is a ValueError, and so is no UTF-8
+    # PyYAML raises a ValueError for a date that does not exist, Python raises one for text that is not UTF-8.
+    except (ValueError, yaml.YAMLError) as error:
         raise fail(f"{shown} is not YAML: {' '.join(str(error).split())}.", "Correct that line.", 2) from error
     return {} if content is None else content
 

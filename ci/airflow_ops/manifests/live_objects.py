@@ -121,7 +121,7 @@ def cut(live: Any, fields: Any) -> Any:
     """
     if isinstance(fields, dict) and isinstance(live, dict):
         kept = {key: cut(live[key], wanted) for key, wanted in fields.items() if key in live}
-        # The API server does not store empty fields. An empty field of a chart that is missing there is no difference.
+        # The API server does not store a field that the chart leaves empty, so that it is missing is no difference.
         return kept | {key: wanted for key, wanted in fields.items() if key not in live and _is_empty(wanted)}
     if isinstance(fields, list) and isinstance(live, list):
         return _cut_list(live, fields)
