@@ -3,9 +3,11 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from airflow_ops.console import fail
 
@@ -86,6 +88,45 @@ def run(
             "Run it by hand to see what it waits for.",
             exit_code=2,
         ) from expired
+
+
+TIED = """
+exec 3<&0
+"$@" </dev/null 3<&- &
+program=$!
+{ cat <&3; kill "$program"; } >/dev/null 2>&1 &
+wait "$program"
+code=$?
+kill $!
+exit "$code"
+"""
+"""A shell that runs a program, and ends it (SIGTERM) once its own input ends: when this process closes it or dies."""
+
+
+@contextmanager
+def tied(command: Sequence[str], output: IO[str]) -> "Iterator[subprocess.Popen[str]]":
+    """Run a program that does not outlive this process, not even when this process is killed.
+
+    Args:
+        command: The program and its arguments.
+        output: A file for what it prints.
+
+    Yields:
+        The running program; at the end of the block it is ended if it still runs.
+    """
+    arguments = ["sh", "-c", TIED, "sh", *command]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=output, stderr=output, text=True) as process:
+        try:
+            yield process
+        finally:
+            end(process)
+
+
+def end(process: "subprocess.Popen[str]") -> None:
+    """End a program that `tied` started, and wait until it has ended; Helm then records its release as failed."""
+    if process.stdin:
+        process.stdin.close()
+    process.wait()
 
 
 def error_text(answer: subprocess.CompletedProcess[str]) -> str:

@@ -1,14 +1,16 @@
 """Deploying, again, and what is refused before anything changes."""
 
+import signal
 import subprocess
 from typing import Any
 
 import pytest
 
+from airflow_ops.cluster import lease
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.console import ProblemError
 from airflow_ops.deployment import preflight
-from support.live_environment import ops, target, with_values
+from support.live_environment import OPS, ops, target, wait_for, with_values
 
 
 def lasting_pods(cluster: Cluster) -> dict[str, tuple[str, int]]:
@@ -35,6 +37,30 @@ def test_a_second_deploy_changes_nothing_and_restarts_nothing(cluster: Cluster) 
     for name, data in secrets.items():
         if not name.startswith("sh.helm.release"):
             assert cluster.core.read_namespaced_secret(name, cluster.namespace).data == data, name
+
+
+def _holder(cluster: Cluster) -> str:
+    path = ("get", "lease", lease.NAME, "--ignore-not-found", "--output", "jsonpath={.spec.holderIdentity}")
+    return cluster.kubectl(*path)
+
+
+def test_one_operation_runs_at_a_time_and_a_killed_one_is_followed(cluster: Cluster) -> None:
+    wait_for("the end of other operations", lambda: not _holder(cluster), 60)
+    first = subprocess.Popen([OPS, "deploy", *target(cluster)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        holder = wait_for("the Lease of the first deploy", lambda: _holder(cluster), 120)
+        assert holder.endswith(f"/{first.pid}")
+        second = ops("deploy", *target(cluster))
+        assert second.returncode == lease.REFUSED, second.stdout + second.stderr
+        assert f"deploy by {holder} since" in " ".join(second.stderr.split())
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    third = ops("deploy", *target(cluster))
+    assert third.returncode == 0, third.stdout + third.stderr
+    assert f"{holder} since" in third.stderr
+    assert "was not alive any more" in third.stderr
+    assert not _holder(cluster), "it is given back at the end"
 
 
 def test_what_is_deployed_is_what_is_rendered(cluster: Cluster) -> None:

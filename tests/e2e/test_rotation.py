@@ -1,7 +1,6 @@
 """Keys and the database's password are changed under a running and a deferred task: neither notices."""
 
 import contextlib
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -20,7 +19,7 @@ from airflow_ops.cluster.connection import Cluster
 from airflow_ops.console import ProblemError
 from airflow_ops.deployment.smoke import CANARY
 from airflow_ops.paths import ROOT
-from support.live_environment import OPS, Airflow, DagRepository, target, wait_for
+from support.live_environment import Airflow, DagRepository, ops, target, wait_for
 
 pytestmark = pytest.mark.destructive
 
@@ -59,18 +58,10 @@ def _delete(airflow: Airflow) -> None:
         VariableApi(airflow.client).delete_variable("e2e_rotation_end")
 
 
-def _rotations(cluster: Cluster, *kinds: str) -> None:
-    """Run rotations at once; the words of one that fails are the assertion's."""
-    processes = {
-        kind: subprocess.Popen(
-            [OPS, "rotate", kind, *target(cluster)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for kind in kinds
-    }
-    for kind, process in processes.items():
-        said, _ = process.communicate(timeout=900)
-        assert process.returncode == 0, f"{kind}: {said}"
-        print(said)
+def _rotate(cluster: Cluster, kind: str) -> None:
+    done = ops("rotate", kind, *target(cluster))
+    assert done.returncode == 0, f"{kind}: {done.stdout}{done.stderr}"
+    print(done.stdout)
 
 
 @pytest.mark.usefixtures("short_tokens")
@@ -85,7 +76,8 @@ def test_keys_change_under_a_running_and_a_deferred_task(cluster: Cluster, dag_r
         run = airflow.trigger(DAG)
         wait_for("the running task", lambda: airflow.task_state(DAG, run, "work") == "running")
         wait_for("the deferred task", lambda: airflow.task_state(DAG, run, "deferred") == "deferred")
-    _rotations(cluster, "fernet", "jwt", "api")
+    for kind in ("fernet", "jwt", "api"):
+        _rotate(cluster, kind)
     # The forwarded pod and the token of the login above are gone: whoever logs in now gets new ones.
     with login(cluster) as client:
         airflow = Airflow(client, cluster)
@@ -111,7 +103,7 @@ def test_the_databases_login_changes_while_the_canary_runs(cluster: Cluster) -> 
     begun = datetime.now(UTC)
     with login(cluster) as client:
         runs = [Airflow(client, cluster).trigger(CANARY) for _ in range(2)]
-    _rotations(cluster, "database")
+    _rotate(cluster, "database")
     after = _login(cluster)
     assert after != before
     with login(cluster) as client:

@@ -2,7 +2,8 @@
 
 import time
 
-from airflow_ops.cluster.connection import connect
+from airflow_ops.cluster import lease
+from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.console import out, styled
 from airflow_ops.deployment import dag_push, helm, preflight, smoke
 from airflow_ops.environments.environment import Environment
@@ -20,19 +21,26 @@ def deploy(
     """Deploy an environment to the cluster of kubectl's context: preflight, platform with migration, Airflow, smoke.
 
     Nothing is changed unless the preflight succeeds. A deploy that was cut off
-    can be run again, and a deploy that changes nothing restarts nothing.
+    can be run again, and a deploy that changes nothing restarts nothing. While
+    another operation changes the environment, it is named and the exit code is 3.
 
     Example: airflow-ops deploy dev
     """
     environment = Environment.load(name, overlay)
     cluster = connect(environment)
-    preflight.check(cluster)
-    for release in releases(environment):
+    manifests = preflight.check_files(cluster)
+    with lease.hold(cluster, "deploy"):
+        preflight.check_cluster(cluster, manifests)
+        _install(cluster)
+        smoke.check(cluster)
+    forward = f"kubectl --context {cluster.context} -n {cluster.namespace} port-forward service/airflow 8080"
+    out.print(f"page: {forward}", soft_wrap=True)
+
+
+def _install(cluster: Cluster) -> None:
+    for release in releases(cluster.environment):
         started = time.monotonic()
         helm.install(cluster, release, INSTALL_SECONDS[release.chart])
         out.print(styled("ok", "green"), f"{release.name} is ready ({time.monotonic() - started:.0f} s)")
         if release.chart == "platform" and (commit := dag_push.push(cluster)):
             out.print(styled("ok", "green"), f"DAGs of commit {commit} are pushed")
-    smoke.check(cluster)
-    forward = f"kubectl --context {cluster.context} -n {cluster.namespace} port-forward service/airflow 8080"
-    out.print(f"page: {forward}", soft_wrap=True)

@@ -19,7 +19,8 @@ from airflow_ops.manifests.objects import Release
 PODS = {"platform": "app.kubernetes.io/instance={name}", "airflow": "release={name}"}
 """Label of a release's pods by chart: the official chart uses another one."""
 PENDING_SECONDS = 900
-"""A release that is `pending` for longer was left by a Helm that was killed: `install` gives up earlier."""
+"""A release that is `pending` for longer was left by a Helm that was killed. Before that, somebody may run it by hand;
+another command of ours cannot, because this one holds the environment's Lease."""
 
 
 def install(cluster: Cluster, release: Release, seconds: int) -> None:
@@ -41,7 +42,7 @@ def install(cluster: Cluster, release: Release, seconds: int) -> None:
     command += ["--kube-context", cluster.context, "--namespace", cluster.namespace, *release.value_arguments()]
     command += ["--wait", "--wait-for-jobs", "--timeout", f"{seconds}s", "--history-max", "5"]
     with tempfile.TemporaryFile("w+") as output:
-        with subprocess.Popen(command, stdout=output, stderr=output, text=True) as process:
+        with programs.tied(command, output) as process:
             _watch(cluster, release, process)
         if process.returncode != 0:
             output.seek(0)
@@ -67,9 +68,8 @@ def _watch(cluster: Cluster, release: Release, process: "subprocess.Popen[str]")
                     err.print(f"{release.name}: {name} {states[name]}")
             shown = states
             if _failed_jobs(cluster, release):
-                # Helm would wait for a failed Job until its timeout; on SIGTERM it records the release as failed.
-                process.terminate()
-                process.wait()
+                # Helm would wait for a failed Job until its timeout.
+                programs.end(process)
             time.sleep(1)
 
 
@@ -104,8 +104,9 @@ def _clear_pending(cluster: Cluster, release: Release) -> None:
         age = time.time() - datetime.fromisoformat(found["updated"]).timestamp()
         if age < PENDING_SECONDS:
             raise fail(
-                f"{release.name} has been {found['status']} for {age:.0f} s: another deploy seems to be running.",
-                f"Wait for it. If there is none, run this again in {PENDING_SECONDS - age:.0f} s.",
+                f"{release.name} has been {found['status']} for {age:.0f} s: "
+                "somebody runs Helm by hand, or its machine has failed.",
+                f"Wait for it. If nobody does, run this again in {PENDING_SECONDS - age:.0f} s.",
             )
         # This deletes only Helm's record of the attempt; the objects stay, and the next attempt takes them over.
         cluster.kubectl("delete", "secret", f"sh.helm.release.v1.{release.name}.v{found['revision']}")

@@ -58,11 +58,14 @@ sys.exit(bool(broken))
 """
 
 
-def check(cluster: Cluster) -> None:
-    """Run all checks; print a line for each that succeeds.
+def check_files(cluster: Cluster) -> list[Manifest]:
+    """Check what this checkout holds, and make the namespace if it is missing; print a line for each check.
 
     Args:
         cluster: The environment.
+
+    Returns:
+        The environment's manifests.
 
     Raises:
         ProblemError: A check fails; the object or key is named.
@@ -76,6 +79,19 @@ def check(cluster: Cluster) -> None:
     check_kinds(cluster, manifests)
     _passed("the cluster knows every kind")
     check_namespace(cluster)
+    return manifests
+
+
+def check_cluster(cluster: Cluster, manifests: list[Manifest]) -> None:
+    """Check what the manifests need on the cluster; print a line for each check that succeeds.
+
+    Args:
+        cluster: The environment; its namespace exists.
+        manifests: What will be applied.
+
+    Raises:
+        ProblemError: A check fails; the object or key is named.
+    """
     check_priority_classes(cluster)
     _passed(f"namespace {cluster.namespace} and the priority classes are there")
     check_secrets(cluster, manifests)

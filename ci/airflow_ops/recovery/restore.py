@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from airflow_ops.cluster import jobs
+from airflow_ops.cluster import jobs, lease
 from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.console import err, fail, out, styled
 from airflow_ops.deployment import smoke
@@ -48,8 +48,16 @@ def restore(
     """
     started = time.monotonic()
     cluster = connect(Environment.load(name, overlay))
+    with lease.hold(cluster, "restore"):
+        chosen = _bring_back(cluster, backup, discard_newer_runs)
+        smoke.check(cluster)
+    out.print(f"restored {name} from {chosen['name']} in {time.monotonic() - started:.0f} s")
+
+
+def _bring_back(cluster: Cluster, name: str | None, discard_newer_runs: bool) -> Backup:
+    """Put a backup in place of the database and start Airflow, from wherever an earlier restore was cut off."""
     found = backups.inspect(cluster)
-    chosen = choose(found["backups"], backup, name)
+    chosen = choose(found["backups"], name, cluster.environment.name)
     if is_swapped(found, chosen) and (stopped := stopped_deployments(cluster)):
         out.print(f"{chosen['name']} is in place already: continuing with the start of Airflow")
         start(cluster, stopped)
@@ -57,8 +65,7 @@ def restore(
         check(found, chosen, discard_newer_runs)
         load(cluster, chosen)
         swap(cluster, chosen, discard_newer_runs)
-    smoke.check(cluster)
-    out.print(f"restored {name} from {chosen['name']} in {time.monotonic() - started:.0f} s")
+    return chosen
 
 
 def choose(found: list[Backup], name: str | None, environment: str) -> Backup:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from airflow_ops.cluster import airflow_api
+from airflow_ops.cluster import airflow_api, lease
 from airflow_ops.cluster.connection import connect
 from airflow_ops.console import fail
 from airflow_ops.environments.environment import Environment
@@ -58,7 +58,8 @@ def rotate(
     context = RotationContext(connect(Environment.load(name, overlay)))
     check = Step("check", "log in and send a request", lambda: _check_health(context))
     steps = [*_steps(kind, context, wait, folder), check]
-    sequence.run(str(kind), steps, ConfigMapStore(context.cluster, str(kind)))
+    with lease.hold(context.cluster, f"rotate {kind}"):
+        sequence.run(str(kind), steps, ConfigMapStore(context.cluster, str(kind)))
 
 
 def _steps(kind: Kind, context: RotationContext, wait: int | None, folder: Path | None) -> list[Step]:
