@@ -16,6 +16,7 @@ from airflow_ops.console import fail
 if TYPE_CHECKING:
     # Only for its type: `make up` talks to Airflow without the Kubernetes client, which takes half a second to import.
     from airflow_ops.cluster.connection import Cluster
+    from airflow_ops.environments.environment import Environment
 
 
 @retry(retry=retry_if_exception_type(httpx.TransportError), stop=stop_after_delay(30), wait=wait_fixed(1), reraise=True)
@@ -55,18 +56,21 @@ def login(cluster: "Cluster") -> Iterator[ApiClient]:
     Raises:
         ProblemError: There is no such user or password, or Airflow cannot be reached.
     """
-    environment = cluster.environment
-    users = environment.values["platform"]["users"]
-    admins = [name for name, user in users.items() if user["role"] == "Admin"]
-    secret = environment.secret("users")
+    admin, secret = first_admin(cluster.environment), cluster.environment.secret("users")
     passwords = cluster.secret(secret) or {}
-    if not admins or admins[0] not in passwords:
+    if admin not in passwords:
         raise fail(
             f"no Admin of platform.users has a password in Secret {secret} of {cluster.namespace}.",
             "airflow-ops logs in as one: name the user in values/ and its password in that Secret.",
         )
     with cluster.forward("airflow", 8080) as url:
-        yield api_client(url, admins[0], passwords[admins[0]])
+        yield api_client(url, admin, passwords[admin])
+
+
+def first_admin(environment: "Environment") -> str:
+    """The user that commands log in as: the first Admin of `platform.users`; empty if there is none."""
+    users = environment.values["platform"]["users"]
+    return next((name for name, user in users.items() if user["role"] == "Admin"), "")
 
 
 def trigger(

@@ -5,7 +5,7 @@ import time
 from airflow_ops.cluster import lease
 from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.console import out, styled
-from airflow_ops.deployment import dag_push, helm, preflight, smoke
+from airflow_ops.deployment import dag_push, helm, live_checks, preflight, smoke
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import releases
 from airflow_ops.options import EnvironmentName, TrialOverlays
@@ -23,6 +23,7 @@ def deploy(
     Nothing is changed unless the preflight succeeds. A deploy that was cut off
     can be run again, and a deploy that changes nothing restarts nothing. While
     another operation changes the environment, it is named and the exit code is 3.
+    Another version of Airflow comes with `upgrade`, not with `deploy`.
 
     Example: airflow-ops deploy dev
     """
@@ -30,7 +31,9 @@ def deploy(
     cluster = connect(environment)
     manifests = preflight.check_files(cluster)
     with lease.hold(cluster, "deploy"):
-        preflight.check_cluster(cluster, manifests)
+        live_checks.check_colour(cluster)
+        schema = preflight.check_cluster(cluster, manifests)
+        live_checks.check_version(cluster, schema)
         _install(cluster)
         smoke.check(cluster)
     forward = f"kubectl --context {cluster.context} -n {cluster.namespace} port-forward service/airflow 8080"

@@ -3,11 +3,13 @@
 import ast
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 from kubernetes.client.exceptions import ApiException
 
+from airflow_ops.cluster import plain_pods
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.cluster.pod_diagnosis import pod_evidence
 from airflow_ops.cluster.secrets import named_secrets
@@ -23,18 +25,13 @@ from airflow_ops.waiting import wait_until
 NAMESPACE = ROOT / "k8s/namespace.yaml"
 PRIORITY_CLASSES = ROOT / "k8s/priority-classes.yaml"
 PROBE = "airflow-preflight"
-PROBE_LABELS = {
-    "app.kubernetes.io/name": "airflow-platform",
-    "app.kubernetes.io/component": "preflight",
-    "app.kubernetes.io/part-of": "airflow",
-}
-"""Selected by charts/platform/files/network.yaml. Without the release's instance label: Helm did not make this pod."""
 PROBE_SECONDS = 300
 """A node pulls an image of 1.5 GB in 1 to 3 minutes; after that, the pod's events say why it has not started."""
 
-SCRATCH = "/tmp"  # noqa: S108 an emptyDir of the probe pod
 PREFIX = "preflight: "
-"""Prefix of the probe's own lines; the other lines are warnings of libraries."""
+"""Prefix of what is wrong in the probe's output; the other lines are warnings of libraries."""
+SCHEMA = "schema: "
+"""Prefix of the line with the revisions of the schema."""
 PROBE_SCRIPT = """
 import importlib, os, sys
 broken = []
@@ -54,6 +51,20 @@ if url:
         broken.append(f"metadata database: {error.__cause__ or error}".strip())
 for line in broken:
     print("preflight: " + " ".join(line.split()))
+if not broken:
+    from importlib.resources import files
+    import json
+    from alembic.script import ScriptDirectory
+    revisions = {"alembic_version": "airflow.migrations", "alembic_version_fab": "airflow.providers.fab.migrations"}
+    image, database = {}, {}
+    for table, package in revisions.items():
+        image[table] = ScriptDirectory(str(files(package))).get_current_head()
+    if url:
+        with sqlalchemy.create_engine(url).connect() as connection:
+            for table in revisions:
+                if sqlalchemy.inspect(connection).has_table(table):
+                    database[table] = connection.scalar(sqlalchemy.text("SELECT version_num FROM " + table))
+    print("schema: " + json.dumps({"image": image, "database": database}))
 sys.exit(bool(broken))
 """
 
@@ -82,12 +93,33 @@ def check_files(cluster: Cluster) -> list[Manifest]:
     return manifests
 
 
-def check_cluster(cluster: Cluster, manifests: list[Manifest]) -> None:
+@dataclass(frozen=True)
+class Schema:
+    """Revisions of the metadata database's schema by the table that keeps them: Airflow's and that of its auth manager.
+
+    Attributes:
+        image: What the image needs.
+        database: What the database has; empty before the first migration.
+    """
+
+    image: dict[str, str]
+    database: dict[str, str]
+
+    @property
+    def is_migrated(self) -> bool:
+        """Whether the database has a schema, and the one that the image needs."""
+        return bool(self.database) and all(self.image[table] == found for table, found in self.database.items())
+
+
+def check_cluster(cluster: Cluster, manifests: list[Manifest]) -> Schema:
     """Check what the manifests need on the cluster; print a line for each check that succeeds.
 
     Args:
         cluster: The environment; its namespace exists.
         manifests: What will be applied.
+
+    Returns:
+        The schema that the image needs and the one that the database has.
 
     Raises:
         ProblemError: A check fails; the object or key is named.
@@ -96,8 +128,9 @@ def check_cluster(cluster: Cluster, manifests: list[Manifest]) -> None:
     _passed(f"namespace {cluster.namespace} and the priority classes are there")
     check_secrets(cluster, manifests)
     _passed("every Secret is there or will be made")
-    probe_image(cluster)
+    schema = probe_image(cluster)
     _passed("the image starts, imports what Airflow and the DAGs name, and reaches the database")
+    return schema
 
 
 def _passed(what: str) -> None:
@@ -199,10 +232,13 @@ def secrets_backends(values: Values) -> list[str]:
     return sorted({name for name in named if name})
 
 
-def probe_image(cluster: Cluster) -> None:
+def probe_image(cluster: Cluster) -> Schema:
     """Start the environment's image once: pull it, import what it needs, reach the database if there is one.
 
     The auth manager is imported too: where it cannot be, a migration prints a traceback and still succeeds.
+
+    Returns:
+        The schema that the image needs and the one that the database has.
 
     Raises:
         ProblemError: The image cannot be pulled, an import fails, or the database does not answer.
@@ -216,7 +252,8 @@ def probe_image(cluster: Cluster) -> None:
         cluster.kubectl("create", "-f", "-", stdin=json.dumps(_probe(environment, [*names, *imports_of_dags()])))
         pod = _wait_for_probe(cluster)
         if pod.status.phase == "Succeeded":
-            return
+            said = next(line for line in cluster.log(PROBE).splitlines() if line.startswith(SCHEMA))
+            return Schema(**json.loads(said.removeprefix(SCHEMA)))
         log = ""
         if pod.status.phase == "Failed":
             lines = cluster.log(PROBE).splitlines()
@@ -248,40 +285,6 @@ def _wait_for_probe(cluster: Cluster) -> Any:
 
 
 def _probe(environment: Environment, modules: list[str]) -> dict[str, Any]:
-    values = environment.values
     database = {"name": environment.secret("metadata"), "key": "connection-direct", "optional": True}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": PROBE,
-            "labels": PROBE_LABELS,
-        },
-        "spec": {
-            "restartPolicy": "Never",
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "imagePullSecrets": values["airflow"].get("imagePullSecrets", []),
-            "securityContext": values["airflow"]["securityContexts"]["pod"],
-            "containers": [
-                {
-                    "name": "probe",
-                    "image": environment.image,
-                    "imagePullPolicy": values["global"]["image"]["pullPolicy"],
-                    "command": ["python", "-c", PROBE_SCRIPT, *modules],
-                    "securityContext": values["airflow"]["securityContexts"]["containers"],
-                    "env": [
-                        {"name": "AIRFLOW_HOME", "value": f"{SCRATCH}/airflow"},
-                        {"name": "HOME", "value": SCRATCH},
-                        {"name": "DATABASE_URL", "valueFrom": {"secretKeyRef": database}},
-                    ],
-                    "resources": {
-                        "requests": {"cpu": "100m", "memory": "256Mi"},
-                        "limits": {"cpu": "1", "memory": "1Gi"},
-                    },
-                    "volumeMounts": [{"name": "tmp", "mountPath": SCRATCH}],
-                }
-            ],
-            "volumes": [{"name": "tmp", "emptyDir": {}}],
-        },
-    }
+    command = ["python", "-c", PROBE_SCRIPT, *modules]
+    return plain_pods.pod(environment, PROBE, "preflight", command, {"DATABASE_URL": database})

@@ -48,11 +48,13 @@ class Release:
         name: airflow-platform, airflow-blue or airflow-green.
         chart: Folder of the chart under charts/: platform or airflow.
         environment: The environment.
+        settings: Values over those of the files, as arguments of Helm's --set.
     """
 
     name: str
     chart: str
     environment: Environment
+    settings: tuple[str, ...] = ()
 
     @property
     def namespace(self) -> str:
@@ -65,8 +67,9 @@ class Release:
         return self.environment.root / "charts" / self.chart
 
     def value_arguments(self) -> list[str]:
-        """The `--values` arguments for Helm, in their order."""
-        return [word for file in self.environment.value_files for word in ("--values", str(file))]
+        """The `--values` and `--set` arguments for Helm, in their order."""
+        files = [word for file in self.environment.value_files for word in ("--values", str(file))]
+        return [*files, *(word for setting in self.settings for word in ("--set", setting))]
 
 
 @dataclass(frozen=True)

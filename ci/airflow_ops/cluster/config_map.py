@@ -1,0 +1,62 @@
+"""What a command remembers in a ConfigMap; a write fails if somebody else has written since the last read."""
+
+from dataclasses import dataclass, field
+
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.console import fail
+
+NOT_FOUND, CONFLICT = 404, 409
+
+
+@dataclass
+class RecordedConfigMap:
+    """A ConfigMap that one command at a time writes. It contains no secret.
+
+    Attributes:
+        cluster: The environment.
+        name: Its name.
+        what: What is recorded in it, for messages.
+    """
+
+    cluster: Cluster
+    name: str
+    what: str
+    _version: str | None = field(default=None, init=False)
+
+    def read(self) -> dict[str, str]:
+        """Its content by key; empty where it does not exist."""
+        try:
+            found = self.cluster.core.read_namespaced_config_map(self.name, self.cluster.namespace)
+        except ApiException as error:
+            if error.status != NOT_FOUND:
+                raise
+            self._version = None
+            return {}
+        self._version = found.metadata.resource_version
+        return dict(found.data or {})
+
+    def write(self, data: dict[str, str]) -> None:
+        """Replace its content.
+
+        Raises:
+            ProblemError: Somebody else has written since it was read.
+        """
+        metadata = client.V1ObjectMeta(name=self.name, resource_version=self._version)
+        body = client.V1ConfigMap(metadata=metadata, data=data)
+        api, namespace = self.cluster.core, self.cluster.namespace
+        try:
+            if self._version is None:
+                written = api.create_namespaced_config_map(namespace, body)
+            else:
+                written = api.replace_namespaced_config_map(self.name, namespace, body)
+        except ApiException as error:
+            if error.status not in (NOT_FOUND, CONFLICT):
+                raise
+            raise fail(
+                f"{self.what} is also run by somebody else: ConfigMap {self.name} has changed.",
+                "Wait until that one has ended; then run this again if it is still needed.",
+            ) from error
+        self._version = written.metadata.resource_version

@@ -1,0 +1,264 @@
+"""The two colours of an environment on its cluster: what runs of each, and which one the Services lead to."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import httpx
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.cluster.pod_diagnosis import is_healthy, pod_evidence
+from airflow_ops.console import err, fail
+from airflow_ops.manifests.objects import Colour, Manifest
+from airflow_ops.waiting import wait_until
+
+API_SERVER = "api-server"
+SINGLE = ("scheduler", "dag-processor", "triggerer")
+"""Components that must work in one colour only; each waits at its start for the end of the other colour's."""
+JOB_TYPES = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
+USERS = "airflow"
+"""Service that users and the REST API reach."""
+NOT_FOUND = 404
+READY_SECONDS = 600
+"""For a component's pods to start: a new node (5 min), its image pull (3 min) and the start itself."""
+STOP_SECONDS = 120
+"""A scheduler has 60 s to stop, and its node some time to say so."""
+ENDPOINT_SECONDS = 60
+WARM_REQUESTS = 4
+"""Requests to each API server before it gets traffic; each may reach another of its processes."""
+IMPORTED = (" waits until ", " starts: ")
+"""In the log of a component that has imported everything (charts/airflow/files/scripts/start_component.py)."""
+
+
+def other(colour: Colour) -> Colour:
+    """The other colour."""
+    return Colour.GREEN if colour is Colour.BLUE else Colour.BLUE
+
+
+def execution_service(colour: Colour) -> str:
+    """The Service that a colour's tasks reach."""
+    return f"airflow-exec-{colour}"
+
+
+def live_colour(cluster: Cluster) -> Colour | None:
+    """The colour that users reach on the cluster; None where the environment is not deployed."""
+    try:
+        service = cluster.core.read_namespaced_service(USERS, cluster.namespace)
+    except ApiException as error:
+        if error.status != NOT_FOUND:
+            raise
+        return None
+    release = (service.spec.selector or {}).get("release", "")
+    return next((colour for colour in Colour if release == f"airflow-{colour}"), None)
+
+
+def installed_version(cluster: Cluster, colour: Colour) -> str | None:
+    """The version of Airflow that a colour was installed for; None if it is not installed."""
+    name = f"airflow-{colour}-pod-templates"
+    try:
+        found = cluster.core.read_namespaced_config_map(name, cluster.namespace)
+    except ApiException as error:
+        if error.status != NOT_FOUND:
+            raise
+        return None
+    version: str | None = found.metadata.labels.get("app.kubernetes.io/version")
+    return version
+
+
+def deployment_name(colour: Colour, component: str) -> str:
+    """Name of a component's Deployment."""
+    return f"airflow-{colour}-{component}"
+
+
+def deployments(cluster: Cluster, colour: Colour) -> dict[str, Any]:
+    """The Deployments of a colour by component."""
+    found = cluster.apps.list_namespaced_deployment(cluster.namespace, label_selector=f"release=airflow-{colour}")
+    return {each.metadata.labels["component"]: each for each in found.items}
+
+
+def rendered_replicas(manifests: Iterable[Manifest]) -> dict[str, int]:
+    """Replicas of the components of a colour by its manifests; where an autoscaler sets them, its least number."""
+    objects = [manifest.object for manifest in manifests]
+    least = {
+        each["spec"]["scaleTargetRef"]["name"]: each["spec"]["minReplicas"]
+        for each in objects
+        if each["kind"] == "HorizontalPodAutoscaler"
+    }
+    return {
+        each["metadata"]["labels"]["component"]: each["spec"].get("replicas", least.get(each["metadata"]["name"], 1))
+        for each in objects
+        if each["kind"] == "Deployment" and each["metadata"]["labels"].get("component") in (API_SERVER, *SINGLE)
+    }
+
+
+def digest(manifests: Iterable[Manifest]) -> str:
+    """A digest of manifests, whatever their order."""
+    texts = sorted(json.dumps(manifest.object, sort_keys=True) for manifest in manifests)
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+
+
+def pods(cluster: Cluster, colour: Colour, component: str) -> list[Any]:
+    """The pods of a component, also those that are about to end."""
+    selector = f"tier=airflow,component={component},release=airflow-{colour}"
+    return list(cluster.core.list_namespaced_pod(cluster.namespace, label_selector=selector).items)
+
+
+def scale(cluster: Cluster, colour: Colour, replicas: dict[str, int]) -> None:
+    """Set the replicas of components; a Deployment that does not exist is left out if it should have none."""
+    for component, count in replicas.items():
+        name = deployment_name(colour, component)
+        try:
+            cluster.apps.patch_namespaced_deployment(name, cluster.namespace, {"spec": {"replicas": count}})
+        except ApiException as error:
+            if error.status != NOT_FOUND or count:
+                raise
+
+
+def wait_until_ready(cluster: Cluster, colour: Colour, component: str, count: int) -> None:
+    """Wait until all pods of a component are ready.
+
+    Raises:
+        ProblemError: They do not become ready; their events and last log lines are in the message.
+    """
+    name = deployment_name(colour, component)
+
+    def is_ready() -> bool:
+        found = cluster.apps.read_namespaced_deployment_status(name, cluster.namespace)
+        seen = found.status.observed_generation or 0
+        return seen >= found.metadata.generation and (found.status.ready_replicas or 0) >= count
+
+    with err.status(f"starting {name}"):
+        ready = wait_until(is_ready, READY_SECONDS)
+    if not ready:
+        raise _unready(cluster, colour, component, f"is not ready after {READY_SECONDS} s")
+
+
+def _unready(cluster: Cluster, colour: Colour, component: str, what: str) -> Exception:
+    evidence = [
+        line for pod in pods(cluster, colour, component) if not is_healthy(pod) for line in pod_evidence(cluster, pod)
+    ]
+    return fail(
+        "\n".join([f"{deployment_name(colour, component)} {what}:", *evidence]),
+        "Correct what the lines above name.",
+    )
+
+
+def wait_until_gone(cluster: Cluster, colour: Colour, components: Iterable[str]) -> None:
+    """Wait until no pod of some components is left.
+
+    Raises:
+        ProblemError: One does not end.
+    """
+    names = list(components)
+
+    def left() -> list[str]:
+        return [pod.metadata.name for component in names for pod in pods(cluster, colour, component)]
+
+    with err.status(f"stopping {', '.join(names)} of {colour}"):
+        gone = wait_until(lambda: not left(), STOP_SECONDS, 0.5)
+    if not gone:
+        raise fail(f"{', '.join(left())} did not end in {STOP_SECONDS} s.", "Find out why with `kubectl describe`.")
+
+
+def wait_until_started(cluster: Cluster, colour: Colour, component: str, count: int, works: Callable[[], bool]) -> None:
+    """Wait until the pods of a component have imported everything, and wait for the other colour's end or work already.
+
+    Args:
+        cluster: The environment.
+        colour: The colour.
+        component: One of `SINGLE`.
+        count: How many pods.
+        works: Whether so many of them work already, which an old log does not say any more.
+
+    Raises:
+        ProblemError: They do not get there.
+    """
+
+    def has_imported(pod: Any) -> bool:
+        if pod.status.phase != "Running":
+            return False
+        try:
+            log = cluster.log(pod.metadata.name, container=component, tail_lines=200)
+        except ApiException:  # Its container is about to start.
+            return False
+        return any(words in log for words in IMPORTED)
+
+    def imported() -> int:
+        return sum(has_imported(pod) for pod in pods(cluster, colour, component))
+
+    with err.status(f"starting {component} of {colour}"):
+        ready = wait_until(lambda: works() or imported() >= count, READY_SECONDS)
+    if not ready:
+        raise _unready(cluster, colour, component, f"has not imported Airflow after {READY_SECONDS} s")
+
+
+def warm_api_servers(cluster: Cluster, colour: Colour, version: str) -> None:
+    """Check each API server of a colour, and send the requests that block a fresh one for seconds.
+
+    Raises:
+        ProblemError: One has another version, does not reach the database, or does not answer.
+    """
+    for pod in pods(cluster, colour, API_SERVER):
+        name = pod.metadata.name
+        with cluster.forward(f"pod/{name}", 8080) as url:
+            try:
+                _warm(name, url, version)
+            except httpx.HTTPError as error:
+                raise fail(f"{name} does not answer: {error!r}.", "Look at its log.") from error
+
+
+def _warm(name: str, url: str, version: str) -> None:
+    with httpx.Client(base_url=url, timeout=60) as session:
+        found = session.get("/api/v2/version").raise_for_status().json()["version"]
+        if found != version:
+            raise fail(
+                f"{name} is Airflow {found}, but global.airflowVersion is {version}.",
+                "Give global.image.tag and global.airflowVersion of the same Airflow in values/.",
+            )
+        # The status alone says nothing: the answer is 200 without a database too.
+        health = session.get("/api/v2/monitor/health").raise_for_status().json()
+        if health["metadatabase"]["status"] != "healthy":
+            raise fail(f"{name} does not reach the metadata database.", "Look at its log.")
+    for _ in range(WARM_REQUESTS):
+        httpx.get(f"{url}/execution/health", timeout=60).raise_for_status()
+
+
+def point(cluster: Cluster, services: Iterable[str], colour: Colour) -> None:
+    """Let Services lead to a colour's API servers, and wait until they lead nowhere else.
+
+    Raises:
+        ProblemError: Their endpoints do not follow.
+    """
+    names = list(services)
+    for name in names:
+        change = {"spec": {"selector": {"release": f"airflow-{colour}"}}}
+        cluster.core.patch_namespaced_service(name, cluster.namespace, change)
+    for name in names:
+        if not wait_until(partial(leads_to, cluster, name, colour), ENDPOINT_SECONDS, 0.2):
+            raise fail(
+                f"Service {name} has no ready endpoint of {colour} after {ENDPOINT_SECONDS} s.",
+                f"Look at the pods of {deployment_name(colour, API_SERVER)}.",
+            )
+
+
+def leads_to(cluster: Cluster, service: str, colour: Colour) -> bool:
+    """Whether a Service has ready endpoints, all of one colour. Endpoints that are not ready get no traffic."""
+    slices = client.DiscoveryV1Api(cluster.core.api_client).list_namespaced_endpoint_slice(
+        cluster.namespace, label_selector=f"kubernetes.io/service-name={service}"
+    )
+    ready = [
+        endpoint.target_ref.name
+        for each in slices.items
+        for endpoint in each.endpoints or []
+        if endpoint.conditions.ready and endpoint.target_ref
+    ]
+    return bool(ready) and all(name.startswith(deployment_name(colour, API_SERVER)) for name in ready)
+
+
+def worker_pods(cluster: Cluster, colour: Colour) -> list[Any]:
+    """The worker pods that a colour started and that have not ended."""
+    return [pod for pod in pods(cluster, colour, "worker") if pod.status.phase in ("Pending", "Running")]

@@ -1,0 +1,179 @@
+"""How far an upgrade is: its record in a ConfigMap of the environment, written before each state and after it."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from airflow_ops.cluster.config_map import RecordedConfigMap
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.console import fail
+from airflow_ops.manifests.objects import Colour
+
+NAME = "airflow-upgrade"
+KEY = "record.json"
+
+
+class Phase(StrEnum):
+    """Where an upgrade as a whole is."""
+
+    UPGRADING = "upgrading"
+    SOAKING = "soaking"
+    ROLLING_BACK = "rolling back"
+    ROLLED_BACK = "rolled back"
+    PROMOTED = "promoted"
+
+
+OPEN = (Phase.UPGRADING, Phase.SOAKING, Phase.ROLLING_BACK)
+"""In these phases the environment belongs to the upgrade: nothing else may change it."""
+
+
+class State(StrEnum):
+    """The states of an upgrade, and of a rollback; docs/upgrading.md says what happens in each."""
+
+    PREPARE = "PREPARE"
+    WARM = "WARM"
+    SWITCH = "SWITCH"
+    QUIESCE = "QUIESCE"
+    HANDOVER = "HANDOVER"
+    VERIFY = "VERIFY"
+    FINALIZE = "FINALIZE"
+
+
+class Side(BaseModel):
+    """One of the two colours of an upgrade.
+
+    Attributes:
+        colour: Its colour.
+        version: Its version of Airflow.
+        image: Its image.
+        replicas: Replicas of its components when they all run, by component.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    colour: Colour
+    version: str
+    image: str
+    replicas: dict[str, int]
+
+
+class Passage(BaseModel):
+    """One time that a state was passed.
+
+    Attributes:
+        state: The state.
+        to: The colour that is to work afterwards.
+        began: When it began.
+        ended: When it was done; None while it runs, or if it failed.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: State
+    to: Colour
+    began: datetime
+    ended: datetime | None = None
+
+
+class Probed(BaseModel):
+    """What the prober counted for one kind of request.
+
+    Attributes:
+        requests: How many were sent.
+        failed: How many had no answer, or one of 400 and above.
+        worst_ms: The longest time to an answer, in milliseconds.
+        failures: The first that failed, with their times in seconds since 1970.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    requests: int = 0
+    failed: int = 0
+    worst_ms: int = 0
+    failures: list[str] = []
+
+
+class Record(BaseModel):
+    """An upgrade: from where to where, how far it is, and what it measured.
+
+    Attributes:
+        id: When it began, as a name.
+        phase: Where it is as a whole.
+        source: The colour that worked before.
+        target: The colour that is to work.
+        digest: Digest of the target's manifests: an upgrade that continues must have begun with the same ones.
+        import_errors: How many DAG files could not be imported before.
+        passages: The states that were passed, in order.
+        reason: Why it was rolled back.
+        probed: What the prober counted, by kind of request.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    phase: Phase = Phase.UPGRADING
+    source: Side
+    target: Side
+    digest: str
+    import_errors: int = 0
+    passages: list[Passage] = []
+    reason: str = ""
+    probed: dict[str, Probed] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the environment belongs to it."""
+        return self.phase in OPEN
+
+    def is_done(self, state: State, to: Colour) -> bool:
+        """Whether a state was passed on the present way: since the last passage towards the other colour."""
+        for passage in reversed(self.passages):
+            if passage.to is not to:
+                return False
+            if passage.state is state and passage.ended:
+                return True
+        return False
+
+
+@dataclass
+class RecordStore:
+    """Keeps the record of the last upgrade of an environment."""
+
+    cluster: Cluster
+    _map: RecordedConfigMap = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Name the ConfigMap."""
+        self._map = RecordedConfigMap(self.cluster, NAME, "the upgrade")
+
+    def read(self) -> Record | None:
+        """The record of the last upgrade; None if there was none.
+
+        Raises:
+            ProblemError: It cannot be understood.
+        """
+        text = self._map.read().get(KEY)
+        if not text:
+            return None
+        try:
+            return Record.model_validate_json(text)
+        except ValidationError as error:
+            raise fail(
+                f"ConfigMap {NAME} of {self.cluster.namespace} cannot be understood: {error.errors()[0]['msg']}.",
+                "It was written by another version of airflow-ops: use that one.",
+            ) from error
+
+    def write(self, record: Record) -> None:
+        """Replace the record.
+
+        Raises:
+            ProblemError: Somebody else has written it.
+        """
+        self._map.write({KEY: record.model_dump_json(indent=2)})
+
+
+def now() -> datetime:
+    """The present time in UTC."""
+    return datetime.now(UTC)

@@ -1,0 +1,159 @@
+"""`upgrade`, `rollback` and `promote`: move an environment to its other colour, back again, or for good."""
+
+from typing import Annotated
+
+import typer
+
+from airflow_ops.cluster import lease
+from airflow_ops.cluster.connection import Cluster, connect
+from airflow_ops.colours import live
+from airflow_ops.colours.record import Phase, Record, RecordStore, Side, State
+from airflow_ops.console import fail, out, show, styled, table
+from airflow_ops.deployment import preflight as deployment_preflight
+from airflow_ops.environments.environment import Environment
+from airflow_ops.options import EnvironmentName, TrialOverlays
+from airflow_ops.upgrades import machine, preflight
+from airflow_ops.upgrades.steps import Move
+
+
+def upgrade(
+    name: EnvironmentName,
+    to: Annotated[str, typer.Option(metavar="VERSION", help="Airflow's version; the one that values/ say.")],
+    overlay: TrialOverlays = None,
+) -> None:
+    """Upgrade an environment to what values/ say: another version, image or configuration of Airflow.
+
+    The other colour is started beside the present one, takes over users, then
+    scheduling, and runs the canary. Tasks keep running. If a state fails, the former
+    colour takes over again. An upgrade that was cut off continues when it is run
+    again. Afterwards: `promote`, or `rollback`.
+
+    Example: airflow-ops upgrade dev --to 3.3.2
+    """
+    cluster = connect(Environment.load(name, overlay))
+    preflight.check_version(cluster, to)
+    preflight.active(cluster)
+    manifests = deployment_preflight.check_files(cluster)
+    with lease.hold(cluster, "upgrade"):
+        store = RecordStore(cluster)
+        record = store.read()
+        if record is None or not record.is_open:
+            active = preflight.active(cluster)
+            if preflight.changes_nothing(cluster, active):
+                out.print(f"nothing to upgrade: airflow-{active} is what values/ say")
+                return
+            preflight.check_schema(deployment_preflight.check_cluster(cluster, manifests))
+            preflight.check_health(cluster)
+            record = preflight.new_record(cluster, active)
+            store.write(record)
+        else:
+            _check_continues(cluster, record)
+        machine.go_forward(Move(cluster, record, record.target), store)
+    _show_record(record)
+    out.print(
+        f"{name} works with {_side(record.target)}. Watch it, then `airflow-ops promote {name}`; "
+        f"`airflow-ops rollback {name}` goes back to {_side(record.source)}"
+    )
+
+
+def _check_continues(cluster: Cluster, record: Record) -> None:
+    """Check that an upgrade which has begun can be continued.
+
+    Raises:
+        ProblemError: It is past that, or it began with other values.
+    """
+    name = cluster.environment.name
+    if record.phase is not Phase.UPGRADING:
+        raise fail(
+            f"the upgrade of {name} to {_side(record.target)} is {record.phase}.",
+            f"Finish it first: airflow-ops rollback {name}"
+            + (f", or airflow-ops promote {name}." if record.phase is Phase.SOAKING else "."),
+            2,
+        )
+    if live.digest(preflight.wanted(cluster, record.target.colour)) != record.digest:
+        raise fail(
+            f"the upgrade of {name} began with other values or charts than this checkout has.",
+            f"Continue it from that checkout, or go back: airflow-ops rollback {name}.",
+            2,
+        )
+    out.print(
+        f"continues the upgrade to {_side(record.target)} that began {record.passages[0].began:%Y-%m-%d %H:%M} UTC"
+        if record.passages
+        else "continues"
+    )
+
+
+def rollback(
+    name: EnvironmentName,
+    overlay: TrialOverlays = None,
+) -> None:
+    """Go back from an upgrade that is not promoted: the former colour takes over again, while tasks keep running.
+
+    It can be run again if it was cut off, and while tasks that the new colour
+    started still run.
+
+    Example: airflow-ops rollback dev
+    """
+    cluster = connect(Environment.load(name, overlay))
+    with lease.hold(cluster, "rollback"):
+        store = RecordStore(cluster)
+        record = _open_record(store, name)
+        move = Move(cluster, record, record.source)
+        if record.phase is not Phase.ROLLING_BACK:
+            machine.begin_rollback(move, store, "asked for")
+        machine.go_back(move, store)
+    _show_record(record)
+    out.print(f"{name} works with {_side(record.source)} again")
+
+
+def promote(
+    name: EnvironmentName,
+    overlay: TrialOverlays = None,
+) -> None:
+    """End an upgrade: stop what is left of the former colour. After that the way back is another upgrade.
+
+    Example: airflow-ops promote dev
+    """
+    cluster = connect(Environment.load(name, overlay))
+    with lease.hold(cluster, "promote"):
+        store = RecordStore(cluster)
+        record = _open_record(store, name)
+        if record.phase is not Phase.SOAKING:
+            raise fail(f"the upgrade of {name} is {record.phase}, not soaking.", "Only what works can be promoted.", 2)
+        move = Move(cluster, record, record.target)
+        machine.run_state(
+            move, store, State.FINALIZE, "stop the former colour and bring the platform to the new version"
+        )
+        record.phase = Phase.PROMOTED
+        store.write(record)
+    out.print(
+        styled("ok", "green"),
+        f"{_side(record.target)} is promoted. Write global.activeColour: {record.target.colour} into "
+        f"values/{name}.yaml and commit it: `deploy` refuses until then",
+    )
+
+
+def _open_record(store: RecordStore, name: str) -> Record:
+    record = store.read()
+    if record is None or not record.is_open:
+        said = f"the last one is {record.phase}" if record else "there was none"
+        raise fail(
+            f"no upgrade of {name} is under way: {said}.", f"Begin one: airflow-ops upgrade {name} --to VERSION.", 2
+        )
+    return record
+
+
+def _side(side: Side) -> str:
+    return f"{side.colour} ({side.version})"
+
+
+def _show_record(record: Record) -> None:
+    rows = table("state", "colour", "began (UTC)", "seconds")
+    for passage in record.passages:
+        seconds = f"{(passage.ended - passage.began).total_seconds():.1f}" if passage.ended else "-"
+        rows.add_row(str(passage.state), str(passage.to), f"{passage.began:%H:%M:%S}", seconds)
+    show(rows)
+    rows = table("requests", "sent", "failed", "worst")
+    for name, probed in record.probed.items():
+        rows.add_row(name, str(probed.requests), str(probed.failed), f"{probed.worst_ms} ms")
+    show(rows)

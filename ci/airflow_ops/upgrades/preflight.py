@@ -1,0 +1,120 @@
+"""What is checked before an upgrade changes anything."""
+
+from airflow_ops.cluster.airflow_api import health
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.colours import live
+from airflow_ops.colours.record import Record, Side, now
+from airflow_ops.console import fail, out, styled
+from airflow_ops.deployment.preflight import Schema
+from airflow_ops.manifests import live_objects
+from airflow_ops.manifests.objects import Colour, Manifest, Release, parse, template
+from airflow_ops.upgrades.steps import import_errors
+
+
+def active(cluster: Cluster) -> Colour:
+    """The colour that works.
+
+    Raises:
+        ProblemError: The environment is not deployed.
+    """
+    found = live.live_colour(cluster)
+    if found is None or not live.installed_version(cluster, found):
+        name = cluster.environment.name
+        raise fail(f"{name} is not deployed on {cluster.context}.", f"Deploy it first: airflow-ops deploy {name}.", 2)
+    return found
+
+
+def wanted(cluster: Cluster, colour: Colour) -> list[Manifest]:
+    """The manifests of a colour by the values of this checkout."""
+    release = Release(f"airflow-{colour}", "airflow", cluster.environment)
+    return parse(release, template(release))
+
+
+def changes_nothing(cluster: Cluster, colour: Colour) -> bool:
+    """Whether a colour is installed already as the values of this checkout say."""
+    release = Release(f"airflow-{colour}", "airflow", cluster.environment)
+    return live.digest(live_objects.deployed(cluster, release)) == live.digest(wanted(cluster, colour))
+
+
+def check_version(cluster: Cluster, to: str) -> None:
+    """Check that the values of this checkout are those of the version that was asked for.
+
+    Raises:
+        ProblemError: They are of another version.
+    """
+    environment = cluster.environment
+    version = environment.values["global"]["airflowVersion"]
+    if to != version:
+        raise fail(
+            f"--to is {to}, but global.airflowVersion of {environment.name} is {version}.",
+            "Set global.airflowVersion and global.image.tag in values/ to that version, then run this again.",
+            2,
+        )
+
+
+def check_schema(schema: Schema) -> None:
+    """Check that both colours can work on the schema that the metadata database has.
+
+    Raises:
+        ProblemError: The image needs another one.
+    """
+    if not schema.is_migrated:
+        differ = {table: (found, schema.image[table]) for table, found in schema.database.items()}
+        said = ", ".join(f"{table} is {found}, it needs {needed}" for table, (found, needed) in differ.items())
+        raise fail(
+            f"the image needs another schema of the metadata database: {said or 'there is none'}.",
+            "An upgrade with a migration is not supported yet: announce a maintenance window and use `deploy`.",
+            2,
+        )
+
+
+def check_health(cluster: Cluster) -> None:
+    """Check that the colour that works is healthy.
+
+    Raises:
+        ProblemError: A component is not; an upgrade would hide it, and could not be told from its cause.
+    """
+    with cluster.forward(live.USERS, 8080) as url:
+        found = health(url, 30)
+    ill = [
+        name
+        for name in ("metadatabase", "scheduler", "triggerer", "dag_processor")
+        if found.get(name, {}).get("status") != "healthy"
+    ]
+    if ill:
+        raise fail(f"{', '.join(ill)} of {cluster.environment.name} is not healthy.", "Correct that first.")
+    out.print(styled("ok", "green"), "metadata database, scheduler, triggerer and DAG processor are healthy")
+
+
+def new_record(cluster: Cluster, source: Colour) -> Record:
+    """The record of an upgrade that begins: both sides with their replicas.
+
+    Raises:
+        ProblemError: The target cannot be rendered.
+    """
+    environment, target = cluster.environment, live.other(source)
+    running = live.deployments(cluster, source)
+    replicas = {
+        component: int(found.spec.replicas)
+        for component, found in running.items()
+        if component in (live.API_SERVER, *live.SINGLE)
+    }
+    manifests = wanted(cluster, target)
+    planned = live.rendered_replicas(manifests)
+    # An autoscaler may have started more API servers than the values say, because they are needed.
+    planned[live.API_SERVER] = max(planned[live.API_SERVER], replicas[live.API_SERVER])
+    image = running[live.API_SERVER].spec.template.spec.containers[0].image
+    version = live.installed_version(cluster, source) or ""
+    began = now()
+    return Record(
+        id=f"{began:%Y%m%d%H%M%S}",
+        source=Side(colour=source, version=version, image=image, replicas=replicas),
+        target=Side(
+            colour=target,
+            version=environment.values["global"]["airflowVersion"],
+            image=environment.image,
+            replicas=planned,
+        ),
+        digest=live.digest(manifests),
+        import_errors=import_errors(cluster),
+    )

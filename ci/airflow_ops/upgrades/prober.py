@@ -1,0 +1,95 @@
+"""Ask the environment's Services all the time while an upgrade runs, from inside the cluster, and count what fails."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kubernetes.client.exceptions import ApiException
+
+from airflow_ops.cluster import airflow_api, plain_pods
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.colours.live import USERS, execution_service
+from airflow_ops.colours.record import Probed, Record
+from airflow_ops.console import fail
+from airflow_ops.waiting import wait_until
+
+POD = "airflow-prober"
+PROGRAM = Path(__file__).with_name("prober_program.py")
+START_SECONDS = 120
+LIMIT_SECONDS = 4 * 3600
+"""After this time it ends by itself."""
+FAILURES_KEPT = 20
+
+
+@contextmanager
+def probing(cluster: Cluster, record: Record) -> Iterator[None]:
+    """Probe for the duration of a `with` block; the record then has the sums.
+
+    A prober that a killed command left behind has gone on meanwhile, and its counts are taken over.
+
+    Raises:
+        ProblemError: It does not start, or does not reach Airflow.
+    """
+    if not _is_running(cluster):
+        _start(cluster, record)
+    try:
+        yield
+    finally:
+        record.probed = add(record.probed, _log(cluster))
+        _delete(cluster)
+
+
+def _is_running(cluster: Cluster) -> bool:
+    with contextlib.suppress(ApiException):
+        return bool(cluster.core.read_namespaced_pod(POD, cluster.namespace).status.phase == "Running")
+    return False
+
+
+def _start(cluster: Cluster, record: Record) -> None:
+    environment = cluster.environment
+    user = airflow_api.first_admin(environment)
+    urls = [f"http://{name}:8080" for name in (USERS, execution_service(record.source.colour))]
+    password = {"name": environment.secret("users"), "key": user}
+    command = ["python", "-u", "-c", PROGRAM.read_text(), *urls, user]
+    _delete(cluster)
+    pod = plain_pods.pod(environment, POD, "prober", command, {"PASSWORD": password}, LIMIT_SECONDS)
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps(pod))
+    if not wait_until(lambda: '"began"' in _log(cluster), START_SECONDS):
+        said = (_log(cluster).strip().splitlines() or ["it printed nothing"])[-1]
+        _delete(cluster)
+        raise fail(
+            f"the prober does not reach Airflow: {said}.",
+            "Is the platform's release older than this checkout? Run `airflow-ops deploy` with its version first.",
+        )
+
+
+def _log(cluster: Cluster) -> str:
+    try:
+        return cluster.log(POD)
+    except ApiException:
+        return ""
+
+
+def _delete(cluster: Cluster) -> None:
+    cluster.kubectl("delete", "pod", POD, "--ignore-not-found", "--grace-period=0", "--wait=true")
+
+
+def add(before: dict[str, Probed], log: str) -> dict[str, Probed]:
+    """Add what a prober printed to what was counted before, by kind of request."""
+    counted = {name: probed.model_copy(deep=True) for name, probed in before.items()}
+    for line in log.splitlines():
+        if not line.startswith('{"at"'):
+            continue
+        said = json.loads(line)
+        if not said["probe"]:
+            continue
+        probed = counted.setdefault(said["probe"], Probed())
+        if "error" in said:
+            probed.failures = [*probed.failures, f"{said['at']:.1f} {said['error']}"][:FAILURES_KEPT]
+        else:
+            probed.requests += said["requests"]
+            probed.failed += said["failed"]
+            probed.worst_ms = max(probed.worst_ms, said["worst_ms"])
+    return counted

@@ -1,0 +1,173 @@
+"""Stop the queueing of tasks for some seconds, to stop a scheduler while every queued task has its pod."""
+
+import contextlib
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_ops import programs
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.cluster.pod_diagnosis import is_healthy
+from airflow_ops.colours.live import API_SERVER, pods
+from airflow_ops.console import fail
+from airflow_ops.manifests.objects import Colour
+from airflow_ops.waiting import wait_until
+
+HOLD_SECONDS = 60
+"""For the hold to begin: a start of Airflow on a busy node, and the end of a scheduler's present turn."""
+LOOK = """
+import json, sys, threading, time
+from airflow import settings
+from airflow.jobs.job import Job
+from airflow.models.taskinstance import TaskInstance as TI
+from airflow.utils.db import DBLocks
+from sqlalchemy import select, text
+
+# The orchestrator is gone when its end of the pipe is. The time limit is for a connection that hangs.
+end = time.monotonic() + float(sys.argv[2])
+ended = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+hold = sys.argv[1] == "hold"
+with settings.engine.connect() as connection, settings.Session() as session:
+    if hold:
+        # What a scheduler takes before it queues tasks; one that does not get it does everything else.
+        connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": DBLocks.SCHEDULER_CRITICAL_SECTION.value})
+    while not ended.wait(0.3) and time.monotonic() < end:
+        if hold:
+            connection.execute(text("SELECT 1"))
+        queued = session.execute(select(TI.dag_id, TI.run_id, TI.task_id, TI.map_index).where(TI.state == "queued"))
+        jobs = session.scalars(select(Job).where(Job.state == "running")).all()
+        seen = {
+            "queued": [list(row) for row in queued],
+            "alive": [[job.job_type, job.hostname] for job in jobs if job.is_alive()],
+        }
+        session.rollback()
+        session.expire_all()
+        print("seen: " + json.dumps(seen), flush=True)
+"""
+"""Runs in a pod of the API server, which has Airflow and the database."""
+LOOK_SECONDS = 300
+"""After this time it ends by itself."""
+
+
+@dataclass
+class View:
+    """What the metadata database says, every 0.3 s.
+
+    Attributes:
+        queued: Queued task instances: DAG, run, task, map index.
+        alive: Jobs that are alive by Airflow's rule: type and host.
+    """
+
+    process: "subprocess.Popen[str]"
+    queued: list[tuple[Any, ...]] = field(default_factory=list)
+    alive: list[tuple[str, str]] = field(default_factory=list)
+    _news: threading.Event = field(default_factory=threading.Event)
+
+    def follow(self) -> None:
+        """Read what the program prints until it ends."""
+        for line in self.process.stdout or ():
+            if line.startswith("seen: "):
+                seen = json.loads(line.removeprefix("seen: "))
+                self.queued = [tuple(row) for row in seen["queued"]]
+                self.alive = [tuple(row) for row in seen["alive"]]
+                self._news.set()
+
+    def refresh(self, seconds: float = 10) -> None:
+        """Wait for the next look at the database.
+
+        Raises:
+            ProblemError: None comes: the program in the pod has ended, or the database does not answer.
+        """
+        self._news.clear()
+        if not self._news.wait(seconds):
+            self.process.kill()
+            _, said = self.process.communicate()
+            last = (said.strip().splitlines() or ["no answer"])[-1]
+            raise fail(f"the metadata database cannot be watched: {last}.", "Run the same command again: it continues.")
+
+    def alive_of(self, job_type: str, colour: Colour) -> list[str]:
+        """Hosts on which a job of a type is alive in a colour."""
+        return [host for kind, host in self.alive if kind == job_type and host.startswith(f"airflow-{colour}-")]
+
+
+@contextmanager
+def watch(cluster: Cluster, *, hold: bool) -> Iterator[View]:
+    """Watch queued tasks and jobs that are alive for the duration of a `with` block.
+
+    Args:
+        cluster: The environment.
+        hold: Whether no scheduler may queue a task meanwhile. Running tasks, deferred tasks and the API are not
+            affected. It ends with the block, and also if this process is killed.
+
+    Raises:
+        ProblemError: No API server runs, or the hold does not begin.
+    """
+    pod = _api_server(cluster)
+    command = [programs.find("kubectl"), "--context", cluster.context, "--namespace", cluster.namespace]
+    command += ["exec", "--stdin", pod, "--container", API_SERVER, "--"]
+    command += ["python", "-c", LOOK, "hold" if hold else "look", str(LOOK_SECONDS)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        view = View(process)
+        reader = threading.Thread(target=view.follow, daemon=True)
+        reader.start()
+        try:
+            view.refresh(HOLD_SECONDS)
+            yield view
+        finally:
+            _end(process)
+            reader.join()
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """Close the pipe to the program, which then gives its lock back and ends."""
+    with contextlib.suppress(BrokenPipeError):
+        if process.stdin:
+            process.stdin.close()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _api_server(cluster: Cluster) -> str:
+    for colour in Colour:
+        for pod in pods(cluster, colour, API_SERVER):
+            if is_healthy(pod) and not pod.metadata.deletion_timestamp:
+                return str(pod.metadata.name)
+    raise fail(f"no API server of {cluster.namespace} is ready.", "Look at its pods.")
+
+
+def queued_without_pod(cluster: Cluster, view: View) -> list[tuple[Any, ...]]:
+    """Queued task instances for which no worker pod exists yet."""
+    found = cluster.core.list_namespaced_pod(cluster.namespace, label_selector="kubernetes_executor=True").items
+    have = {
+        (notes.get("dag_id"), notes.get("run_id"), notes.get("task_id"), int(notes.get("map_index", -1)))
+        for notes in (pod.metadata.annotations or {} for pod in found if pod.status.phase in ("Pending", "Running"))
+    }
+    return [row for row in view.queued if row not in have]
+
+
+def drain(cluster: Cluster, view: View, seconds: float) -> list[tuple[Any, ...]]:
+    """Wait, during a hold, until every queued task has its pod.
+
+    Args:
+        cluster: The environment.
+        view: What `watch` gives.
+        seconds: How long to wait: without room for pods a queue is never empty.
+
+    Returns:
+        What is still queued without a pod.
+    """
+
+    def left() -> list[tuple[Any, ...]]:
+        view.refresh()
+        return queued_without_pod(cluster, view)
+
+    wait_until(lambda: not left(), seconds, 0)
+    return left()

@@ -1,0 +1,210 @@
+"""What happens in each state of an upgrade. Every step may be repeated: one that was cut off is run again."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from airflow_client.client import ImportErrorApi
+
+from airflow_ops.cluster import airflow_api
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.colours import live
+from airflow_ops.colours.live import API_SERVER, JOB_TYPES, SINGLE, USERS, execution_service
+from airflow_ops.colours.record import Record, Side, State
+from airflow_ops.console import fail, out
+from airflow_ops.deployment import helm, smoke
+from airflow_ops.manifests.objects import Release
+from airflow_ops.upgrades import queue_hold
+from airflow_ops.waiting import wait_until
+
+INSTALL_SECONDS = 900
+PLATFORM_SECONDS = 3900
+"""The platform release may run a migration Job, which has a deadline of an hour."""
+DRAIN_SECONDS = 30
+"""How long nothing is queued while queued tasks get their pods; a pod starts in 5 to 10 s where there is room."""
+ALIVE_SECONDS = 180
+"""For the components of the other colour to work once these have ended; they have imported everything already."""
+STANDBY = (
+    *(f"airflow.{component}.replicas=0" for component in ("apiServer", "scheduler", "dagProcessor", "triggerer")),
+    # An autoscaler would start an API server.
+    "airflow.apiServer.hpa.enabled=false",
+)
+"""Values of a colour that is installed and of which no component runs."""
+
+
+@dataclass
+class Move:
+    """The work of an environment moves to a colour: forward in an upgrade, back in a rollback.
+
+    Attributes:
+        cluster: The environment.
+        record: The upgrade that it belongs to.
+        to: The colour that is to work.
+    """
+
+    cluster: Cluster
+    record: Record
+    to: Side
+
+    @property
+    def is_forward(self) -> bool:
+        """Whether this is the way of the upgrade and not that of its rollback."""
+        return self.to.colour is self.record.target.colour
+
+    @property
+    def away(self) -> Side:
+        """The colour that works before."""
+        return self.record.source if self.is_forward else self.record.target
+
+    def release(self, side: Side, *settings: str) -> Release:
+        """The Helm release of a colour."""
+        return Release(f"airflow-{side.colour}", "airflow", self.cluster.environment, settings)
+
+    def states(self) -> dict[State, str]:
+        """The states of this way in order, with what is told."""
+        return FORWARD if self.is_forward else BACK
+
+    def step(self, state: State) -> Callable[[], None]:
+        """What is done in a state."""
+        return {
+            State.PREPARE: self.prepare,
+            State.WARM: self.warm,
+            State.SWITCH: self.switch,
+            State.QUIESCE: self.quiesce,
+            State.HANDOVER: self.hand_over,
+            State.VERIFY: self.verify,
+            State.FINALIZE: self.finalize,
+        }[state]
+
+    def prepare(self) -> None:
+        """Install the other colour with no component running; its statsd and PgBouncer run already."""
+        helm.install(self.cluster, self.release(self.to, *STANDBY), INSTALL_SECONDS)
+
+    def warm(self) -> None:
+        """Start the other colour's API servers and warm them; then its other components, which wait at their start."""
+        colour, replicas = self.to.colour, self.to.replicas
+        live.scale(self.cluster, colour, {API_SERVER: replicas[API_SERVER]})
+        live.wait_until_ready(self.cluster, colour, API_SERVER, replicas[API_SERVER])
+        live.warm_api_servers(self.cluster, colour, self.to.version)
+        # Its tasks may start as soon as its scheduler works: when the other one has ended, for whatever reason.
+        live.point(self.cluster, [execution_service(colour)], colour)
+        live.scale(self.cluster, colour, {component: replicas[component] for component in SINGLE})
+        with queue_hold.watch(self.cluster, hold=False) as view:
+            for component in SINGLE:
+                live.wait_until_started(
+                    self.cluster, colour, component, replicas[component], partial(self._works, view, component)
+                )
+
+    def switch(self) -> None:
+        """Lead users, and forward also the tasks of the old colour, to the other API servers.
+
+        Backward the tasks that the new colour started stay with its API servers: an older one may not understand them.
+        """
+        services = [USERS, execution_service(self.record.source.colour)]
+        live.point(self.cluster, services, self.to.colour)
+
+    def quiesce(self) -> None:
+        """Stop what works in one colour only, while no task is queued and every queued task has its pod."""
+        began = time.monotonic()
+        with queue_hold.watch(self.cluster, hold=True) as view:
+            held = time.monotonic()
+            if left := queue_hold.drain(self.cluster, view, DRAIN_SECONDS):
+                names = ", ".join(f"{dag}.{task}" for dag, _, task, _ in left[:5])
+                out.print(
+                    f"  {len(left)} queued tasks have no pod after {DRAIN_SECONDS} s ({names}): queued again later"
+                )
+            live.scale(self.cluster, self.away.colour, dict.fromkeys(SINGLE, 0))
+            self._wait_for_end(view)
+        out.print(
+            f"  hold began after {held - began:.1f} s, was drained and stopped after {time.monotonic() - held:.1f} s"
+        )
+        live.wait_until_gone(self.cluster, self.away.colour, SINGLE)
+
+    def _wait_for_end(self, view: queue_hold.View) -> None:
+        """Wait until no scheduler of the colour that stops is alive: then the hold may end."""
+        colour = self.away.colour
+
+        def has_ended() -> bool:
+            view.refresh()
+            return not view.alive_of(JOB_TYPES["scheduler"], colour)
+
+        if not wait_until(has_ended, live.STOP_SECONDS, 0):
+            raise fail(
+                f"the scheduler of {colour} did not end in {live.STOP_SECONDS} s.", "Look at its pod and its log."
+            )
+
+    def hand_over(self) -> None:
+        """Wait until the other colour's components work; then give its release the values without standby."""
+        colour = self.to.colour
+        live.scale(self.cluster, colour, {component: self.to.replicas[component] for component in SINGLE})
+        with queue_hold.watch(self.cluster, hold=False) as view:
+            for component in SINGLE:
+                if not wait_until(partial(self._works, view, component), ALIVE_SECONDS, 0):
+                    raise fail(
+                        f"{component} of {colour} does not work {ALIVE_SECONDS} s after the other colour's ended.",
+                        f"Look at the log of {live.deployment_name(colour, component)}.",
+                    )
+        if self.is_forward:
+            helm.install(self.cluster, self.release(self.to), INSTALL_SECONDS)
+
+    def _works(self, view: queue_hold.View, component: str) -> bool:
+        view.refresh()
+        return len(view.alive_of(JOB_TYPES[component], self.to.colour)) >= self.to.replicas[component]
+
+    def verify(self) -> None:
+        """Run the canary in the colour that works now, and compare the import errors of DAG files.
+
+        Raises:
+            ProblemError: The canary fails, or more DAG files cannot be imported than before.
+        """
+        smoke.check(self.cluster)
+        found = import_errors(self.cluster)
+        if found > self.record.import_errors:
+            raise fail(
+                f"{found} DAG files cannot be imported, before it were {self.record.import_errors}.",
+                "Look at the import errors on the page.",
+            )
+
+    def finalize(self) -> None:
+        """Stop what is left of the colour that does not work any more; forward, let the platform's release follow.
+
+        Raises:
+            ProblemError: Back: tasks that the new colour started still run.
+        """
+        if not self.is_forward and (running := live.worker_pods(self.cluster, self.away.colour)):
+            raise fail(
+                f"{len(running)} tasks that {self.away.colour} started still run and need its API server.",
+                "Nothing was changed. Run the same command again once they have ended.",
+            )
+        everything = dict.fromkeys(live.deployments(self.cluster, self.away.colour), 0)
+        live.scale(self.cluster, self.away.colour, everything)
+        if self.is_forward:
+            active = f"global.activeColour={self.to.colour}"
+            platform = Release("airflow-platform", "platform", self.cluster.environment, (active,))
+            helm.install(self.cluster, platform, PLATFORM_SECONDS)
+
+
+def import_errors(cluster: Cluster) -> int:
+    """How many DAG files cannot be imported."""
+    with airflow_api.login(cluster) as client:
+        return int(ImportErrorApi(client).get_import_errors(limit=1).total_entries)
+
+
+FORWARD = {
+    State.PREPARE: "install the other colour, with no component running",
+    State.WARM: "start its API servers and warm them; start its other components, which wait",
+    State.SWITCH: "lead users and tasks to its API servers",
+    State.QUIESCE: "stop scheduler, DAG processor and triggerer of the present colour",
+    State.HANDOVER: "wait until those of the other colour work",
+    State.VERIFY: "run the canary",
+}
+"""The states of an upgrade in order, with what is told."""
+BACK = {
+    State.WARM: "see that the former colour's API servers run; start its other components, which wait",
+    State.QUIESCE: "stop scheduler, DAG processor and triggerer of the new colour",
+    State.HANDOVER: "wait until those of the former colour work",
+    State.SWITCH: "lead users and the former colour's tasks to its API servers",
+    State.VERIFY: "run the canary",
+}
+"""The states of a rollback. Users follow last, because what the new colour still writes an older one may not read."""
