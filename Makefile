@@ -55,6 +55,10 @@ e2e: ## tests on the cluster of KUBECONFIG, where they deploy dev (half an hour)
 
 ##@ Environments, without a cluster
 
+.PHONY: e2e-upgrade
+e2e-upgrade: ## upgrades of dev on the cluster of KUBECONFIG, also killed in each state (a quarter of an hour)
+	@$(PYTEST) tests/e2e/test_upgrade.py tests/e2e/test_upgrade_faults.py --upgrade-faults --cluster-type existing --kubeconfig "$${KUBECONFIG:-$$HOME/.kube/config}" $(ARGS)
+
 .PHONY: render
 render: ## write every manifest: make render ENV=dev OUT=out/dev
 	@$(OPS) render $(ENV) $(or $(OUT),out/$(ENV)) $(ARGS)

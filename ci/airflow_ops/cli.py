@@ -12,7 +12,7 @@ from airflow_ops.console import ProblemError, command_group, print_problem
 VERBS = {
     "up": "local.command:up",
     "down": "local.command:down",
-    "status": "local.command:status",
+    "status": "status:status",
     "deps": "environments.official_chart:deps",
     "render": "manifests.render:render",
     "validate": "checks.validate:validate",

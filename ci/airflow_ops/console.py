@@ -34,6 +34,10 @@ class ProblemError(Exception):
         self.exit_code = exit_code
 
 
+class RefusalError(ProblemError):
+    """Somebody else is at work, so nothing was changed: a reason to try again later, and no reason to go back."""
+
+
 def command_group(name: str, text: str, cls: type[TyperGroup] = TyperGroup, completion: bool = False) -> typer.Typer:
     """Make a command that has verbs; without a verb it shows its help.
 

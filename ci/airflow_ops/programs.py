@@ -115,7 +115,11 @@ def tied(command: Sequence[str], output: IO[str]) -> "Iterator[subprocess.Popen[
         The running program; at the end of the block it is ended if it still runs.
     """
     arguments = ["sh", "-c", TIED, "sh", *command]
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=output, stderr=output, text=True) as process:
+    pipe = subprocess.PIPE
+    # Ctrl-C reaches a whole group of processes; a session of its own leaves the end to `end`, which waits for it.
+    with subprocess.Popen(
+        arguments, stdin=pipe, stdout=output, stderr=output, text=True, start_new_session=True
+    ) as process:
         try:
             yield process
         finally:

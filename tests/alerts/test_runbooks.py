@@ -21,7 +21,7 @@ RUNBOOKS = ROOT / "docs/runbooks"
 HEADINGS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 PROGRAMS = {"kubectl", "airflow-ops", "curl", "git", "grep", "jq", "export"}
 KUBECTL = {"auth", "delete", "describe", "exec", "get", "logs", "rollout", "scale", "top"}
-VARIABLES = {"ENV", "CTX", "NS", "COLOUR", "AIRFLOW", "TOKEN", "DAG", "RUN", "TASK", "POOL", "COMMIT"}
+VARIABLES = {"ENV", "CTX", "NS", "COLOUR", "AIRFLOW", "TOKEN", "DAG", "RUN", "TASK", "POOL", "COMMIT", "VERSION"}
 ALERTS = load_alerts()
 PAGES = sorted(RUNBOOKS.glob("*.md"))
 

@@ -20,15 +20,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--destructive", action="store_true", help="Also drop the metadata database and change the keys of dev."
     )
+    parser.addoption("--upgrade-faults", action="store_true", help="Also kill an upgrade in each of its states.")
+
+
+WITHOUT = {
+    "destructive": "it drops the database or changes keys: make e2e ARGS=--destructive",
+    "upgrade_faults": "it takes a quarter of an hour: make e2e-upgrade",
+}
+"""Marks of the tests that run only with the option of the same name, and why they are skipped without it."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--destructive"):
-        return
-    reason = pytest.mark.skip(reason="it drops the database or changes keys: make e2e ARGS=--destructive")
     for item in items:
-        if item.get_closest_marker("destructive"):
-            item.add_marker(reason)
+        for mark, reason in WITHOUT.items():
+            if item.get_closest_marker(mark) and not config.getoption(f"--{mark.replace('_', '-')}"):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,17 @@
 """What a command remembers in a ConfigMap; a write fails if somebody else has written since the last read."""
 
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from airflow_ops.cluster.connection import Cluster
-from airflow_ops.console import fail
+from airflow_ops.console import RefusalError
 
 NOT_FOUND, CONFLICT = 404, 409
+WRITER = "airflow-platform.io/writer"
+"""Annotation of the ConfigMap: who wrote it last."""
 
 
 @dataclass
@@ -19,12 +22,15 @@ class RecordedConfigMap:
         cluster: The environment.
         name: Its name.
         what: What is recorded in it, for messages.
+        writer: Tells the writes of this object from those of others.
     """
 
     cluster: Cluster
     name: str
     what: str
+    writer: str = field(default_factory=lambda: uuid4().hex)
     _version: str | None = field(default=None, init=False)
+    _writer: str = field(default="", init=False)
 
     def read(self) -> dict[str, str]:
         """Its content by key; empty where it does not exist."""
@@ -36,6 +42,7 @@ class RecordedConfigMap:
             self._version = None
             return {}
         self._version = found.metadata.resource_version
+        self._writer = (found.metadata.annotations or {}).get(WRITER, "")
         return dict(found.data or {})
 
     def write(self, data: dict[str, str]) -> None:
@@ -44,7 +51,8 @@ class RecordedConfigMap:
         Raises:
             ProblemError: Somebody else has written since it was read.
         """
-        metadata = client.V1ObjectMeta(name=self.name, resource_version=self._version)
+        annotations = {WRITER: self.writer}
+        metadata = client.V1ObjectMeta(name=self.name, resource_version=self._version, annotations=annotations)
         body = client.V1ConfigMap(metadata=metadata, data=data)
         api, namespace = self.cluster.core, self.cluster.namespace
         try:
@@ -55,7 +63,9 @@ class RecordedConfigMap:
         except ApiException as error:
             if error.status not in (NOT_FOUND, CONFLICT):
                 raise
-            raise fail(
+            if self.read() == data and self._writer == self.writer:
+                return  # This very write was done, and its answer was lost.
+            raise RefusalError(
                 f"{self.what} is also run by somebody else: ConfigMap {self.name} has changed.",
                 "Wait until that one has ended; then run this again if it is still needed.",
             ) from error

@@ -12,10 +12,20 @@ from typing import Any
 
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
+from urllib3 import Retry
 
 from airflow_ops import programs
 from airflow_ops.console import fail
 from airflow_ops.environments.environment import FILE, Environment
+
+RETRIES = Retry(
+    total=5,
+    backoff_factor=0.5,
+    status_forcelist=[429, 500, 502, 503, 504],
+    allowed_methods=["GET", "PATCH"],
+    raise_on_status=False,
+)
+"""A control plane that is replaced, or an etcd that elects a leader, is away for seconds."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +45,23 @@ class Cluster:
         """The environment's namespace."""
         return self.environment.namespace
 
+    def client(self, *, retries: bool) -> Any:
+        """A client of the Kubernetes API.
+
+        Args:
+            retries: Whether requests that may be repeated are, for about 15 s.
+        """
+        # As kubectl has it, an empty KUBECONFIG is none.
+        file = os.environ.get("KUBECONFIG") or "~/.kube/config"
+        settings = client.Configuration()
+        config.load_kube_config(file, context=self.context, client_configuration=settings)
+        settings.retries = RETRIES if retries else False
+        return client.ApiClient(settings)
+
     @cached_property
     def core(self) -> Any:
         """The Kubernetes API for pods, Secrets, events."""
-        # As kubectl has it, an empty KUBECONFIG is none.
-        file = os.environ.get("KUBECONFIG") or "~/.kube/config"
-        return client.CoreV1Api(config.new_client_from_config(file, context=self.context))
+        return client.CoreV1Api(self.client(retries=True))
 
     @cached_property
     def batch(self) -> Any:

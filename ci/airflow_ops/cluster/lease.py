@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from kubernetes import client
@@ -18,7 +19,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from airflow_ops.cluster.connection import Cluster
-from airflow_ops.console import ProblemError, err, fail
+from airflow_ops.console import RefusalError, err, fail
 from airflow_ops.waiting import wait_until
 
 NAME = "airflow-operation"
@@ -33,7 +34,7 @@ NOT_FOUND, CONFLICT = 404, 409
 
 
 @contextmanager
-def hold(cluster: Cluster, verb: str) -> Iterator[None]:
+def hold(cluster: Cluster, verb: str) -> "Iterator[Holding]":
     """Hold the environment's Lease for the duration of a `with` block, and renew it meanwhile.
 
     Whether another holder is alive is seen from changes of the Lease, not from its times:
@@ -43,17 +44,20 @@ def hold(cluster: Cluster, verb: str) -> Iterator[None]:
         cluster: The environment; its namespace must exist.
         verb: The command, as others are told.
 
+    Yields:
+        How it is held.
+
     Raises:
         ProblemError: Another operation runs; it is named, and the exit code is `REFUSED`. Or the Lease was lost
             meanwhile: the API could not be reached for `DURATION_SECONDS`, or somebody took the Lease.
     """
-    holding = _Holding(cluster, verb)
+    holding = Holding(cluster, verb)
     holding.take()
     keeper = threading.Thread(target=holding.keep, daemon=True)
     keeper.start()
     try:
         with _ended_by_sigterm():
-            yield
+            yield holding
     except KeyboardInterrupt as interrupt:
         if holding.lost:
             raise fail(
@@ -80,6 +84,12 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def current(cluster: Cluster) -> str:
+    """Who holds the environment's Lease, for people; empty if nobody does. A holder that was killed is still named."""
+    found = Holding(cluster, "").read()
+    return holder(found) if found is not None and found.spec.holder_identity else ""
+
+
 def holder(found: Any) -> str:
     """Who holds a Lease, for people: the verb, the holder and since when."""
     verb = (found.metadata.annotations or {}).get(VERB, "an operation")
@@ -88,7 +98,17 @@ def holder(found: Any) -> str:
 
 
 @dataclass
-class _Holding:
+class Holding:
+    """One command's hold on an environment's Lease.
+
+    Attributes:
+        cluster: The environment.
+        verb: The command.
+        identity: Who holds it.
+        lost: Why it is not held any more; empty while it is.
+        ended: Set at the end of the command.
+    """
+
     cluster: Cluster
     verb: str
     identity: str = field(default_factory=lambda: f"{_user()}@{socket.gethostname()}/{os.getpid()}")
@@ -97,13 +117,13 @@ class _Holding:
     _held: Any = None
     """The Lease as it was written last. Its resourceVersion lets the next write fail if somebody else has written."""
 
-    @property
+    @cached_property
     def _api(self) -> Any:
-        return client.CoordinationV1Api(self.cluster.core.api_client)
+        return client.CoordinationV1Api(self.cluster.client(retries=False))
 
     def take(self) -> None:
         """Take the Lease, from a holder that is no longer alive if need be."""
-        found = self._read()
+        found = self.read()
         if found is not None and found.spec.holder_identity:
             self._wait_for_change(found)
         now = _now()
@@ -124,11 +144,12 @@ class _Holding:
         except ApiException as error:
             if error.status != CONFLICT:
                 raise
-            raise self._refusal(self._read()) from error
+            raise self._refusal(self.read()) from error
 
-    def _read(self) -> Any:
+    def read(self) -> Any:
+        """The Lease; None where there is none."""
         try:
-            return self._api.read_namespaced_lease(NAME, self.cluster.namespace)
+            return self._api.read_namespaced_lease(NAME, self.cluster.namespace, _request_timeout=RENEWAL_SECONDS)
         except ApiException as error:
             if error.status != NOT_FOUND:
                 raise
@@ -138,7 +159,7 @@ class _Holding:
         """Watch a Lease that somebody holds: return if it does not change, refuse if it does."""
 
         def changed() -> Any:
-            now = self._read()
+            now = self.read()
             return now if now is None or now.metadata.resource_version != found.metadata.resource_version else False
 
         with err.status(f"{holder(found)} holds the environment: is it alive?"):
@@ -147,9 +168,9 @@ class _Holding:
             raise self._refusal(now or found)
         err.print(f"note: {holder(found)} was not alive any more; its operation is taken over")
 
-    def _refusal(self, found: Any) -> ProblemError:
+    def _refusal(self, found: Any) -> RefusalError:
         who = holder(found) if found and found.spec.holder_identity else "another operation"
-        return fail(
+        return RefusalError(
             f"{who} is changing {self.cluster.environment.name}; one operation runs at a time.",
             "Nothing was changed. Wait until it has ended, then run this again.",
             REFUSED,
@@ -162,15 +183,24 @@ class _Holding:
             try:
                 self._renew()
                 renewed = time.monotonic()
-            except ApiException as error:
-                if error.status in (NOT_FOUND, CONFLICT):
+            except (ApiException, HTTPError) as error:
+                if getattr(error, "status", 0) in (NOT_FOUND, CONFLICT) and self._is_taken():
                     return self._lose("another operation took its Lease")
-            except HTTPError:
-                pass
             # Others take the Lease once it has not changed for its duration, so this one must have stopped by then.
             if time.monotonic() - renewed > DURATION_SECONDS - 2 * RENEWAL_SECONDS:
                 return self._lose("its Lease could not be renewed, because the Kubernetes API did not answer")
         return None
+
+    def _is_taken(self) -> bool:
+        """Whether somebody else holds it. Also an own write whose answer was lost makes the next one fail."""
+        try:
+            found = self.read()
+        except (ApiException, HTTPError):
+            return False
+        if found is not None and found.spec.holder_identity == self.identity:
+            self._held = found
+            return False
+        return True
 
     def _renew(self) -> None:
         self._held.spec.renew_time = _now()

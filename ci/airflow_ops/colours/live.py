@@ -17,6 +17,8 @@ from airflow_ops.manifests.objects import Colour, Manifest
 from airflow_ops.waiting import wait_until
 
 API_SERVER = "api-server"
+START_GATE = "start"
+"""Suffix of the ConfigMap with the program that lets a component wait for the other colour's."""
 SINGLE = ("scheduler", "dag-processor", "triggerer")
 """Components that must work in one colour only; each waits at its start for the end of the other colour's."""
 JOB_TYPES = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
@@ -69,6 +71,17 @@ def installed_version(cluster: Cluster, colour: Colour) -> str | None:
     return version
 
 
+def has_gate(cluster: Cluster, colour: Colour) -> bool:
+    """Whether the components of a colour wait at their start for the other colour's."""
+    try:
+        cluster.core.read_namespaced_config_map(f"airflow-{colour}-{START_GATE}", cluster.namespace)
+    except ApiException as error:
+        if error.status != NOT_FOUND:
+            raise
+        return False
+    return True
+
+
 def deployment_name(colour: Colour, component: str) -> str:
     """Name of a component's Deployment."""
     return f"airflow-{colour}-{component}"
@@ -77,11 +90,11 @@ def deployment_name(colour: Colour, component: str) -> str:
 def deployments(cluster: Cluster, colour: Colour) -> dict[str, Any]:
     """The Deployments of a colour by component."""
     found = cluster.apps.list_namespaced_deployment(cluster.namespace, label_selector=f"release=airflow-{colour}")
-    return {each.metadata.labels["component"]: each for each in found.items}
+    return {(each.metadata.labels or {}).get("component", each.metadata.name): each for each in found.items}
 
 
 def rendered_replicas(manifests: Iterable[Manifest]) -> dict[str, int]:
-    """Replicas of the components of a colour by its manifests; where an autoscaler sets them, its least number."""
+    """Replicas of a colour's Deployments by its manifests; where an autoscaler sets them, its least number."""
     objects = [manifest.object for manifest in manifests]
     least = {
         each["spec"]["scaleTargetRef"]["name"]: each["spec"]["minReplicas"]
@@ -91,7 +104,7 @@ def rendered_replicas(manifests: Iterable[Manifest]) -> dict[str, int]:
     return {
         each["metadata"]["labels"]["component"]: each["spec"].get("replicas", least.get(each["metadata"]["name"], 1))
         for each in objects
-        if each["kind"] == "Deployment" and each["metadata"]["labels"].get("component") in (API_SERVER, *SINGLE)
+        if each["kind"] == "Deployment" and "component" in each["metadata"]["labels"]
     }
 
 
@@ -102,9 +115,11 @@ def digest(manifests: Iterable[Manifest]) -> str:
 
 
 def pods(cluster: Cluster, colour: Colour, component: str) -> list[Any]:
-    """The pods of a component, also those that are about to end."""
+    """The pods of a component that have not ended, also those that are about to end."""
     selector = f"tier=airflow,component={component},release=airflow-{colour}"
-    return list(cluster.core.list_namespaced_pod(cluster.namespace, label_selector=selector).items)
+    found = cluster.core.list_namespaced_pod(cluster.namespace, label_selector=selector).items
+    # An evicted pod stays as Failed until somebody deletes it.
+    return [pod for pod in found if pod.status.phase in ("Pending", "Running", "Unknown")]
 
 
 def scale(cluster: Cluster, colour: Colour, replicas: dict[str, int]) -> None:
@@ -118,8 +133,33 @@ def scale(cluster: Cluster, colour: Colour, replicas: dict[str, int]) -> None:
                 raise
 
 
-def wait_until_ready(cluster: Cluster, colour: Colour, component: str, count: int) -> None:
-    """Wait until all pods of a component are ready.
+def autoscale(cluster: Cluster, colour: Colour, least: int | None) -> None:
+    """Set how many API servers of a colour an autoscaler keeps at least; None where there is no autoscaler."""
+    if least is not None:
+        change = {"spec": {"minReplicas": least}}
+        client.AutoscalingV2Api(cluster.core.api_client).patch_namespaced_horizontal_pod_autoscaler(
+            deployment_name(colour, API_SERVER), cluster.namespace, change
+        )
+
+
+def autoscaled(cluster: Cluster, colour: Colour) -> int | None:
+    """How many API servers of a colour an autoscaler keeps at least; None where there is no autoscaler."""
+    api = client.AutoscalingV2Api(cluster.core.api_client)
+    found = api.list_namespaced_horizontal_pod_autoscaler(cluster.namespace).items
+    target = deployment_name(colour, API_SERVER)
+    return next((int(each.spec.min_replicas) for each in found if each.spec.scale_target_ref.name == target), None)
+
+
+def suspend(cluster: Cluster, colour: Colour, suspended: bool) -> None:
+    """Suspend a colour's CronJobs, or let them run: those of the official chart clean up for both colours."""
+    selector = f"release=airflow-{colour}"
+    for each in cluster.batch.list_namespaced_cron_job(cluster.namespace, label_selector=selector).items:
+        change = {"spec": {"suspend": suspended}}
+        cluster.batch.patch_namespaced_cron_job(each.metadata.name, cluster.namespace, change)
+
+
+def wait_until_ready(cluster: Cluster, colour: Colour, component: str) -> None:
+    """Wait until a Deployment has as many ready pods as it should have.
 
     Raises:
         ProblemError: They do not become ready; their events and last log lines are in the message.
@@ -129,7 +169,7 @@ def wait_until_ready(cluster: Cluster, colour: Colour, component: str, count: in
     def is_ready() -> bool:
         found = cluster.apps.read_namespaced_deployment_status(name, cluster.namespace)
         seen = found.status.observed_generation or 0
-        return seen >= found.metadata.generation and (found.status.ready_replicas or 0) >= count
+        return bool(seen >= found.metadata.generation and (found.status.ready_replicas or 0) >= found.spec.replicas)
 
     with err.status(f"starting {name}"):
         ready = wait_until(is_ready, READY_SECONDS)
@@ -204,6 +244,8 @@ def warm_api_servers(cluster: Cluster, colour: Colour, version: str) -> None:
     """
     for pod in pods(cluster, colour, API_SERVER):
         name = pod.metadata.name
+        if pod.metadata.deletion_timestamp or not is_healthy(pod):
+            continue
         with cluster.forward(f"pod/{name}", 8080) as url:
             try:
                 _warm(name, url, version)
@@ -261,4 +303,4 @@ def leads_to(cluster: Cluster, service: str, colour: Colour) -> bool:
 
 def worker_pods(cluster: Cluster, colour: Colour) -> list[Any]:
     """The worker pods that a colour started and that have not ended."""
-    return [pod for pod in pods(cluster, colour, "worker") if pod.status.phase in ("Pending", "Running")]
+    return pods(cluster, colour, "worker")

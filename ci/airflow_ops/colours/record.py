@@ -48,7 +48,8 @@ class Side(BaseModel):
         colour: Its colour.
         version: Its version of Airflow.
         image: Its image.
-        replicas: Replicas of its components when they all run, by component.
+        replicas: Replicas of its Deployments when all of it runs, by component.
+        least: What the autoscaler of its API servers must not go below; None where there is none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,6 +58,7 @@ class Side(BaseModel):
     version: str
     image: str
     replicas: dict[str, int]
+    least: int | None = None
 
 
 class Passage(BaseModel):
@@ -128,7 +130,13 @@ class Record(BaseModel):
         return self.phase in OPEN
 
     def is_done(self, state: State, to: Colour) -> bool:
-        """Whether a state was passed on the present way: since the last passage towards the other colour."""
+        """Whether a state was passed on the present way: since the last passage towards the other colour.
+
+        Components that wait are restarted by their probes after a while, so that they are looked after again until the
+        others have ended.
+        """
+        if state is State.WARM and not self.is_done(State.QUIESCE, to):
+            return False
         for passage in reversed(self.passages):
             if passage.to is not to:
                 return False
@@ -172,6 +180,21 @@ class RecordStore:
             ProblemError: Somebody else has written it.
         """
         self._map.write({KEY: record.model_dump_json(indent=2)})
+
+
+def refuse_open(cluster: Cluster) -> None:
+    """Check that the environment does not belong to an upgrade.
+
+    Raises:
+        ProblemError: It does.
+    """
+    name, record = cluster.environment.name, RecordStore(cluster).read()
+    if record is not None and record.is_open:
+        raise fail(
+            f"an upgrade of {name} to {record.target.colour} ({record.target.version}) is {record.phase}.",
+            f"Finish it first: airflow-ops promote {name}, or airflow-ops rollback {name}.",
+            2,
+        )
 
 
 def now() -> datetime:

@@ -13,7 +13,7 @@ from rich.table import Table
 from airflow_ops import programs
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.cluster.pod_diagnosis import is_healthy, pod_evidence, pod_state
-from airflow_ops.console import err, fail, styled, table
+from airflow_ops.console import RefusalError, err, fail, styled, table
 from airflow_ops.manifests.objects import Release
 
 PODS = {"platform": "app.kubernetes.io/instance={name}", "airflow": "release={name}"}
@@ -103,7 +103,7 @@ def _clear_pending(cluster: Cluster, release: Release) -> None:
     for found in json.loads(answer.stdout or "[]"):
         age = time.time() - datetime.fromisoformat(found["updated"]).timestamp()
         if age < PENDING_SECONDS:
-            raise fail(
+            raise RefusalError(
                 f"{release.name} has been {found['status']} for {age:.0f} s: "
                 "somebody runs Helm by hand, or its machine has failed.",
                 f"Wait for it. If nobody does, run this again in {PENDING_SECONDS - age:.0f} s.",

@@ -2,7 +2,7 @@
 
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours.live import installed_version, live_colour
-from airflow_ops.colours.record import RecordStore
+from airflow_ops.colours.record import refuse_open
 from airflow_ops.console import fail
 from airflow_ops.deployment.preflight import Schema
 from airflow_ops.manifests.objects import active_colour
@@ -14,14 +14,8 @@ def check_colour(cluster: Cluster) -> None:
     Raises:
         ProblemError: An upgrade is under way, or the other colour works.
     """
+    refuse_open(cluster)
     name = cluster.environment.name
-    record = RecordStore(cluster).read()
-    if record is not None and record.is_open:
-        raise fail(
-            f"an upgrade of {name} to {record.target.colour} ({record.target.version}) is {record.phase}.",
-            f"Finish it first: airflow-ops promote {name}, or airflow-ops rollback {name}.",
-            2,
-        )
     live, named = live_colour(cluster), active_colour(cluster.environment)
     if live is not None and live is not named and installed_version(cluster, live):
         raise fail(

@@ -15,7 +15,6 @@ from airflow_ops.console import fail, out, progress, show, styled, table
 from airflow_ops.local import objects, pipeline
 from airflow_ops.local.processes import COMPONENTS, LocalProcesses, run_airflow
 from airflow_ops.local.settings import USER, LocalSettings, local_settings, metadata_database, write_settings
-from airflow_ops.options import AsJson
 from airflow_ops.paths import STATE, dag_ids
 from airflow_ops.waiting import wait_until
 
@@ -62,12 +61,11 @@ def down() -> None:
     out.print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
 
 
-def status(
-    as_json: AsJson = False,
-) -> None:
-    """Show the components, the DAG runs and the rows in the warehouse; exit code 3 if a component is not healthy.
+def show_status(as_json: bool) -> None:
+    """Show the components, the DAG runs and the rows in the warehouse of this machine.
 
-    Example: airflow-ops status --json
+    Raises:
+        typer.Exit: With code 3, if a component is not healthy.
     """
     processes = LocalProcesses()
     settings = local_settings(processes.port() or DEFAULT_PORT)

@@ -9,6 +9,7 @@ import typer
 
 from airflow_ops.cluster import jobs, lease
 from airflow_ops.cluster.connection import Cluster, connect
+from airflow_ops.colours.record import refuse_open
 from airflow_ops.console import err, fail, out, styled
 from airflow_ops.deployment import smoke
 from airflow_ops.environments.environment import Environment
@@ -49,6 +50,7 @@ def restore(
     started = time.monotonic()
     cluster = connect(Environment.load(name, overlay))
     with lease.hold(cluster, "restore"):
+        refuse_open(cluster)
         chosen = _bring_back(cluster, backup, discard_newer_runs)
         smoke.check(cluster)
     out.print(f"restored {name} from {chosen['name']} in {time.monotonic() - started:.0f} s")

@@ -9,6 +9,7 @@ import typer
 
 from airflow_ops.cluster import airflow_api, lease
 from airflow_ops.cluster.connection import connect
+from airflow_ops.colours.record import refuse_open
 from airflow_ops.console import fail
 from airflow_ops.environments.environment import Environment
 from airflow_ops.options import EnvironmentName, TrialOverlays
@@ -59,6 +60,7 @@ def rotate(
     check = Step("check", "log in and send a request", lambda: _check_health(context))
     steps = [*_steps(kind, context, wait, folder), check]
     with lease.hold(context.cluster, f"rotate {kind}"):
+        refuse_open(context.cluster)
         sequence.run(str(kind), steps, ConfigMapStore(context.cluster, str(kind)))
 
 

@@ -7,12 +7,13 @@ import typer
 from airflow_ops.cluster import lease
 from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.colours import live
-from airflow_ops.colours.record import Phase, Record, RecordStore, Side, State
-from airflow_ops.console import fail, out, show, styled, table
+from airflow_ops.colours.record import Phase, Record, RecordStore, State
+from airflow_ops.console import fail, out, styled
 from airflow_ops.deployment import preflight as deployment_preflight
 from airflow_ops.environments.environment import Environment
 from airflow_ops.options import EnvironmentName, TrialOverlays
-from airflow_ops.upgrades import machine, preflight
+from airflow_ops.upgrades import machine, preflight, prober
+from airflow_ops.upgrades.report import describe, show_record
 from airflow_ops.upgrades.steps import Move
 
 
@@ -33,8 +34,8 @@ def upgrade(
     cluster = connect(Environment.load(name, overlay))
     preflight.check_version(cluster, to)
     preflight.active(cluster)
-    manifests = deployment_preflight.check_files(cluster)
-    with lease.hold(cluster, "upgrade"):
+    deployment_preflight.check_files(cluster)
+    with lease.hold(cluster, "upgrade") as holding:
         store = RecordStore(cluster)
         record = store.read()
         if record is None or not record.is_open:
@@ -42,17 +43,21 @@ def upgrade(
             if preflight.changes_nothing(cluster, active):
                 out.print(f"nothing to upgrade: airflow-{active} is what values/ say")
                 return
-            preflight.check_schema(deployment_preflight.check_cluster(cluster, manifests))
+            # Only the colour's manifests: what the platform's would make is not made before the promotion.
+            colour = preflight.wanted(cluster, live.other(active))
+            preflight.check_schema(deployment_preflight.check_cluster(cluster, colour))
+            preflight.check_source(cluster, active)
             preflight.check_health(cluster)
             record = preflight.new_record(cluster, active)
+            prober.start(cluster, record)
             store.write(record)
         else:
             _check_continues(cluster, record)
-        machine.go_forward(Move(cluster, record, record.target), store)
-    _show_record(record)
+        machine.go_forward(Move(cluster, record, record.target), store, lambda: not holding.lost)
+    show_record(record)
     out.print(
-        f"{name} works with {_side(record.target)}. Watch it, then `airflow-ops promote {name}`; "
-        f"`airflow-ops rollback {name}` goes back to {_side(record.source)}"
+        f"{name} works with {describe(record.target)}. Watch it, then `airflow-ops promote {name}`; "
+        f"`airflow-ops rollback {name}` goes back to {describe(record.source)}"
     )
 
 
@@ -65,22 +70,32 @@ def _check_continues(cluster: Cluster, record: Record) -> None:
     name = cluster.environment.name
     if record.phase is not Phase.UPGRADING:
         raise fail(
-            f"the upgrade of {name} to {_side(record.target)} is {record.phase}.",
+            f"the upgrade of {name} to {describe(record.target)} is {record.phase}.",
             f"Finish it first: airflow-ops rollback {name}"
             + (f", or airflow-ops promote {name}." if record.phase is Phase.SOAKING else "."),
             2,
         )
-    if live.digest(preflight.wanted(cluster, record.target.colour)) != record.digest:
-        raise fail(
-            f"the upgrade of {name} began with other values or charts than this checkout has.",
-            f"Continue it from that checkout, or go back: airflow-ops rollback {name}.",
-            2,
-        )
+    _check_checkout(cluster, record)
     out.print(
-        f"continues the upgrade to {_side(record.target)} that began {record.passages[0].began:%Y-%m-%d %H:%M} UTC"
+        f"continues the upgrade to {describe(record.target)} that began {record.passages[0].began:%Y-%m-%d %H:%M} UTC"
         if record.passages
         else "continues"
     )
+
+
+def _check_checkout(cluster: Cluster, record: Record) -> None:
+    """Check that this checkout is the one with which an upgrade began.
+
+    Raises:
+        ProblemError: Its values or charts are others.
+    """
+    name = cluster.environment.name
+    if preflight.digest(cluster, record.target.colour) != record.digest:
+        raise fail(
+            f"the upgrade of {name} began with other values or charts than this checkout has.",
+            f"Use that checkout and its overlays, or go back: airflow-ops rollback {name}.",
+            2,
+        )
 
 
 def rollback(
@@ -102,8 +117,8 @@ def rollback(
         if record.phase is not Phase.ROLLING_BACK:
             machine.begin_rollback(move, store, "asked for")
         machine.go_back(move, store)
-    _show_record(record)
-    out.print(f"{name} works with {_side(record.source)} again")
+    show_record(record)
+    out.print(f"{name} works with {describe(record.source)} again")
 
 
 def promote(
@@ -120,6 +135,7 @@ def promote(
         record = _open_record(store, name)
         if record.phase is not Phase.SOAKING:
             raise fail(f"the upgrade of {name} is {record.phase}, not soaking.", "Only what works can be promoted.", 2)
+        _check_checkout(cluster, record)
         move = Move(cluster, record, record.target)
         machine.run_state(
             move, store, State.FINALIZE, "stop the former colour and bring the platform to the new version"
@@ -128,7 +144,7 @@ def promote(
         store.write(record)
     out.print(
         styled("ok", "green"),
-        f"{_side(record.target)} is promoted. Write global.activeColour: {record.target.colour} into "
+        f"{describe(record.target)} is promoted. Write global.activeColour: {record.target.colour} into "
         f"values/{name}.yaml and commit it: `deploy` refuses until then",
     )
 
@@ -141,19 +157,3 @@ def _open_record(store: RecordStore, name: str) -> Record:
             f"no upgrade of {name} is under way: {said}.", f"Begin one: airflow-ops upgrade {name} --to VERSION.", 2
         )
     return record
-
-
-def _side(side: Side) -> str:
-    return f"{side.colour} ({side.version})"
-
-
-def _show_record(record: Record) -> None:
-    rows = table("state", "colour", "began (UTC)", "seconds")
-    for passage in record.passages:
-        seconds = f"{(passage.ended - passage.began).total_seconds():.1f}" if passage.ended else "-"
-        rows.add_row(str(passage.state), str(passage.to), f"{passage.began:%H:%M:%S}", seconds)
-    show(rows)
-    rows = table("requests", "sent", "failed", "worst")
-    for name, probed in record.probed.items():
-        rows.add_row(name, str(probed.requests), str(probed.failed), f"{probed.worst_ms} ms")
-    show(rows)

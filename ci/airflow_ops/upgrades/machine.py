@@ -1,37 +1,61 @@
 """Run the states of an upgrade or of its rollback, and write before and after each how far it is."""
 
 import time
+from collections.abc import Callable
 
+from airflow_ops.cluster.api_errors import as_problem
 from airflow_ops.colours.record import Passage, Phase, RecordStore, State, now
-from airflow_ops.console import ProblemError, err, out, styled
+from airflow_ops.console import ProblemError, RefusalError, err, fail, out, styled
 from airflow_ops.upgrades.prober import probing
 from airflow_ops.upgrades.steps import Move
 
 
-def go_forward(move: Move, store: RecordStore) -> None:
+def go_forward(move: Move, store: RecordStore, is_held: Callable[[], bool]) -> None:
     """Upgrade: run the states that are not passed yet; after a failure go back.
 
     Args:
         move: The move to the new colour.
         store: Where the record is kept.
+        is_held: Whether this command still holds the environment; without that it must not go back either.
 
     Raises:
         ProblemError: A state failed, and the former colour works again; or going back failed, which is then told.
+        RefusalError: Somebody else is at work; nothing was changed since the last state.
     """
     try:
         _run_probed(move, store)
-    except ProblemError as problem:
-        err.print(styled("failed", "bold red"), problem.message)
-        err.print("going back to", str(move.record.source.colour))
-        back = Move(move.cluster, move.record, move.record.source)
-        begin_rollback(back, store, problem.message.splitlines()[0])
-        go_back(back, store)
-        raise ProblemError(
-            f"the upgrade was rolled back, because {problem.message.splitlines()[0]}",
-            f"{problem.fix} Then begin the upgrade again.",
-        ) from problem
+    except RefusalError:
+        raise
+    except Exception as error:
+        if not is_held():
+            raise
+        _return(move, store, _problem(error))
     move.record.phase = Phase.SOAKING
     store.write(move.record)
+
+
+def _problem(error: Exception) -> ProblemError:
+    """Any error of a state as a problem: whatever it is, the former colour has to work again."""
+    if isinstance(error, ProblemError):
+        return error
+    return as_problem(error) or fail(f"{type(error).__name__}: {error}.", "Look at the logs of the component it names.")
+
+
+def _return(move: Move, store: RecordStore, problem: ProblemError) -> None:
+    """Go back after a failure, and raise what it was."""
+    first = problem.message.splitlines()[0]
+    source = move.record.source.colour
+    err.print(styled("failed", "bold red"), problem.message)
+    err.print(f"going back to {source}")
+    back = Move(move.cluster, move.record, move.record.source)
+    begin_rollback(back, store, first)
+    try:
+        go_back(back, store)
+    except ProblemError as second:
+        raise fail(f"the upgrade failed ({first}), and so did going back: {second.message}", second.fix) from problem
+    raise fail(
+        f"the upgrade was rolled back, because {first}", f"{problem.fix} Then begin the upgrade again."
+    ) from problem
 
 
 def begin_rollback(move: Move, store: RecordStore, reason: str) -> None:
@@ -55,16 +79,9 @@ def go_back(move: Move, store: RecordStore) -> None:
 
 def _run_probed(move: Move, store: RecordStore) -> None:
     """Run the states while the prober asks."""
-    try:
-        with probing(move.cluster, move.record):
-            _run(move, store)
-    finally:
-        store.write(move.record)
-
-
-def _run(move: Move, store: RecordStore) -> None:
-    for state, title in move.states().items():
-        run_state(move, store, state, title)
+    with probing(move.cluster, move.record):
+        for state, title in move.states().items():
+            run_state(move, store, state, title)
 
 
 def run_state(move: Move, store: RecordStore, state: State, title: str) -> None:

@@ -8,7 +8,7 @@ from airflow_ops.console import fail, out, styled
 from airflow_ops.deployment.preflight import Schema
 from airflow_ops.manifests import live_objects
 from airflow_ops.manifests.objects import Colour, Manifest, Release, parse, template
-from airflow_ops.upgrades.steps import import_errors
+from airflow_ops.upgrades.steps import import_errors, platform_release
 
 
 def active(cluster: Cluster) -> Colour:
@@ -28,6 +28,12 @@ def wanted(cluster: Cluster, colour: Colour) -> list[Manifest]:
     """The manifests of a colour by the values of this checkout."""
     release = Release(f"airflow-{colour}", "airflow", cluster.environment)
     return parse(release, template(release))
+
+
+def digest(cluster: Cluster, target: Colour) -> str:
+    """Digest of all that an upgrade to a colour installs: what it begins with it also has to end with."""
+    platform = platform_release(cluster, target)
+    return live.digest([*wanted(cluster, target), *parse(platform, template(platform))])
 
 
 def changes_nothing(cluster: Cluster, colour: Colour) -> bool:
@@ -68,6 +74,20 @@ def check_schema(schema: Schema) -> None:
         )
 
 
+def check_source(cluster: Cluster, source: Colour) -> None:
+    """Check what the colour that works must have for an upgrade.
+
+    Raises:
+        ProblemError: Its components would not wait for the other colour's on the way back.
+    """
+    if not live.has_gate(cluster, source):
+        raise fail(
+            f"airflow-{source} is of an older charts/airflow, and would work beside the other colour.",
+            "Deploy it once with this checkout and its present version of Airflow, then begin the upgrade again.",
+            2,
+        )
+
+
 def check_health(cluster: Cluster) -> None:
     """Check that the colour that works is healthy.
 
@@ -94,27 +114,27 @@ def new_record(cluster: Cluster, source: Colour) -> Record:
     """
     environment, target = cluster.environment, live.other(source)
     running = live.deployments(cluster, source)
-    replicas = {
-        component: int(found.spec.replicas)
-        for component, found in running.items()
-        if component in (live.API_SERVER, *live.SINGLE)
-    }
+    replicas = {component: int(found.spec.replicas) for component, found in running.items()}
     manifests = wanted(cluster, target)
     planned = live.rendered_replicas(manifests)
     # An autoscaler may have started more API servers than the values say, because they are needed.
+    has_autoscaler = any(manifest.kind == "HorizontalPodAutoscaler" for manifest in manifests)
     planned[live.API_SERVER] = max(planned[live.API_SERVER], replicas[live.API_SERVER])
     image = running[live.API_SERVER].spec.template.spec.containers[0].image
     version = live.installed_version(cluster, source) or ""
     began = now()
     return Record(
         id=f"{began:%Y%m%d%H%M%S}",
-        source=Side(colour=source, version=version, image=image, replicas=replicas),
+        source=Side(
+            colour=source, version=version, image=image, replicas=replicas, least=live.autoscaled(cluster, source)
+        ),
         target=Side(
             colour=target,
             version=environment.values["global"]["airflowVersion"],
             image=environment.image,
             replicas=planned,
+            least=planned[live.API_SERVER] if has_autoscaler else None,
         ),
-        digest=live.digest(manifests),
+        digest=digest(cluster, target),
         import_errors=import_errors(cluster),
     )

@@ -12,7 +12,7 @@ from airflow_ops.cluster import airflow_api, plain_pods
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours.live import USERS, execution_service
 from airflow_ops.colours.record import Probed, Record
-from airflow_ops.console import fail
+from airflow_ops.console import err, fail, styled
 from airflow_ops.waiting import wait_until
 
 POD = "airflow-prober"
@@ -27,27 +27,31 @@ FAILURES_KEPT = 20
 def probing(cluster: Cluster, record: Record) -> Iterator[None]:
     """Probe for the duration of a `with` block; the record then has the sums.
 
-    A prober that a killed command left behind has gone on meanwhile, and its counts are taken over.
+    A prober that a killed command left behind has gone on meanwhile, and its counts are taken over. The block also runs
+    without a prober: that Airflow does not answer is a reason to go back, not one to stop.
+    """
+    try:
+        start(cluster, record)
+    except Exception as error:
+        err.print(styled("note", "yellow"), f"requests are not counted: {getattr(error, 'message', error)}")
+    try:
+        yield
+    finally:
+        # An error here must not take the place of one of the block.
+        with contextlib.suppress(Exception):
+            log = _log(cluster)
+            _delete(cluster)
+            record.probed = add(record.probed, log)
+
+
+def start(cluster: Cluster, record: Record) -> None:
+    """Start the prober, unless it runs.
 
     Raises:
         ProblemError: It does not start, or does not reach Airflow.
     """
-    if not _is_running(cluster):
-        _start(cluster, record)
-    try:
-        yield
-    finally:
-        record.probed = add(record.probed, _log(cluster))
-        _delete(cluster)
-
-
-def _is_running(cluster: Cluster) -> bool:
-    with contextlib.suppress(ApiException):
-        return bool(cluster.core.read_namespaced_pod(POD, cluster.namespace).status.phase == "Running")
-    return False
-
-
-def _start(cluster: Cluster, record: Record) -> None:
+    if _is_running(cluster):
+        return
     environment = cluster.environment
     user = airflow_api.first_admin(environment)
     urls = [f"http://{name}:8080" for name in (USERS, execution_service(record.source.colour))]
@@ -56,13 +60,33 @@ def _start(cluster: Cluster, record: Record) -> None:
     _delete(cluster)
     pod = plain_pods.pod(environment, POD, "prober", command, {"PASSWORD": password}, LIMIT_SECONDS)
     cluster.kubectl("create", "-f", "-", stdin=json.dumps(pod))
-    if not wait_until(lambda: '"began"' in _log(cluster), START_SECONDS):
+    if not wait_until(lambda: _has_begun(cluster) or _has_ended(cluster), START_SECONDS) or _has_ended(cluster):
         said = (_log(cluster).strip().splitlines() or ["it printed nothing"])[-1]
         _delete(cluster)
         raise fail(
             f"the prober does not reach Airflow: {said}.",
-            "Is the platform's release older than this checkout? Run `airflow-ops deploy` with its version first.",
+            "Is the platform's release older than this checkout? Deploy it with its present version of Airflow first.",
+            2,
         )
+
+
+def _has_begun(cluster: Cluster) -> bool:
+    return '"began"' in _log(cluster)
+
+
+def _has_ended(cluster: Cluster) -> bool:
+    return bool(cluster.core.read_namespaced_pod(POD, cluster.namespace).status.phase in ("Failed", "Succeeded"))
+
+
+def _is_running(cluster: Cluster) -> bool:
+    with contextlib.suppress(ApiException):
+        return bool(cluster.core.read_namespaced_pod(POD, cluster.namespace).status.phase == "Running")
+    return False
+
+
+def counted_so_far(cluster: Cluster, record: Record) -> dict[str, Probed]:
+    """What the record has, and what a prober that runs now has counted."""
+    return add(record.probed, _log(cluster))
 
 
 def _log(cluster: Cluster) -> str:
@@ -82,7 +106,10 @@ def add(before: dict[str, Probed], log: str) -> dict[str, Probed]:
     for line in log.splitlines():
         if not line.startswith('{"at"'):
             continue
-        said = json.loads(line)
+        try:
+            said = json.loads(line)
+        except ValueError:  # The log ends in the middle of a line.
+            continue
         if not said["probe"]:
             continue
         probed = counted.setdefault(said["probe"], Probed())

@@ -18,6 +18,14 @@ from urllib.parse import urlsplit
 PAUSE_SECONDS = 0.5
 SUMMARY_SECONDS = 2.0
 TIMEOUT_SECONDS = 10
+PRINTING = threading.Lock()
+
+
+def say(**what: object) -> None:
+    """Print one line; with one write, so that lines of different threads do not mix."""
+    with PRINTING:
+        sys.stdout.write(json.dumps({"at": time.time(), **what}) + "\n")
+        sys.stdout.flush()
 
 
 @dataclass
@@ -55,7 +63,7 @@ class Probe:
             time.sleep(max(0.0, PAUSE_SECONDS - (time.monotonic() - began)))
 
     def _print(self, **what: object) -> None:
-        print(json.dumps({"at": time.time(), "probe": self.name, **what}), flush=True)
+        say(probe=self.name, **what)
 
     def _ask(self) -> str:
         """Send one request; what went wrong, or nothing."""
@@ -114,7 +122,7 @@ def main() -> None:
     threads = [threading.Thread(target=probe.run) for probe in probes]
     for thread in threads:
         thread.start()
-    print(json.dumps({"at": time.time(), "probe": "", "began": True}), flush=True)
+    say(probe="", began=True)
     for thread in threads:
         thread.join()
 

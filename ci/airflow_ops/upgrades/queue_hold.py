@@ -3,20 +3,23 @@
 import contextlib
 import json
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from airflow_ops import programs
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.cluster.pod_diagnosis import is_healthy
-from airflow_ops.colours.live import API_SERVER, pods
+from airflow_ops.colours.live import API_SERVER, live_colour, pods
 from airflow_ops.console import fail
 from airflow_ops.manifests.objects import Colour
 from airflow_ops.waiting import wait_until
 
+CLOCK_SECONDS = 2
+"""How much the clocks of a scheduler and of the Kubernetes API may differ; the latter knows whole seconds only."""
 HOLD_SECONDS = 60
 """For the hold to begin: a start of Airflow on a busy node, and the end of a scheduler's present turn."""
 LOOK = """
@@ -27,22 +30,25 @@ from airflow.models.taskinstance import TaskInstance as TI
 from airflow.utils.db import DBLocks
 from sqlalchemy import select, text
 
-# The orchestrator is gone when its end of the pipe is. The time limit is for a connection that hangs.
+# The command is gone when its end of the pipe is. The time limit is for a pipe that hangs.
 end = time.monotonic() + float(sys.argv[2])
 ended = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
 hold = sys.argv[1] == "hold"
 with settings.engine.connect() as connection, settings.Session() as session:
     if hold:
+        # If this pod's node fails, the database ends the transaction, and with it the hold.
+        connection.execute(text("SET idle_in_transaction_session_timeout = '15s'"))
         # What a scheduler takes before it queues tasks; one that does not get it does everything else.
         connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": DBLocks.SCHEDULER_CRITICAL_SECTION.value})
     while not ended.wait(0.3) and time.monotonic() < end:
         if hold:
             connection.execute(text("SELECT 1"))
-        queued = session.execute(select(TI.dag_id, TI.run_id, TI.task_id, TI.map_index).where(TI.state == "queued"))
+        columns = (TI.dag_id, TI.run_id, TI.task_id, TI.map_index, TI.try_number, TI.queued_dttm)
+        queued = session.execute(select(*columns).where(TI.state == "queued"))
         jobs = session.scalars(select(Job).where(Job.state == "running")).all()
         seen = {
-            "queued": [list(row) for row in queued],
+            "queued": [[*row[:5], row[5].timestamp() if row[5] else 0] for row in queued],
             "alive": [[job.job_type, job.hostname] for job in jobs if job.is_alive()],
         }
         session.rollback()
@@ -50,8 +56,8 @@ with settings.engine.connect() as connection, settings.Session() as session:
         print("seen: " + json.dumps(seen), flush=True)
 """
 """Runs in a pod of the API server, which has Airflow and the database."""
-LOOK_SECONDS = 300
-"""After this time it ends by itself."""
+LOOK_SECONDS = {True: 300, False: 7200}
+"""After this time it ends by itself, with and without a hold."""
 
 
 @dataclass
@@ -59,11 +65,12 @@ class View:
     """What the metadata database says, every 0.3 s.
 
     Attributes:
-        queued: Queued task instances: DAG, run, task, map index.
+        queued: Queued task instances: DAG, run, task, map index, try, and since when in seconds since 1970.
         alive: Jobs that are alive by Airflow's rule: type and host.
     """
 
     process: "subprocess.Popen[str]"
+    errors: IO[str]
     queued: list[tuple[Any, ...]] = field(default_factory=list)
     alive: list[tuple[str, str]] = field(default_factory=list)
     _news: threading.Event = field(default_factory=threading.Event)
@@ -85,9 +92,8 @@ class View:
         """
         self._news.clear()
         if not self._news.wait(seconds):
-            self.process.kill()
-            _, said = self.process.communicate()
-            last = (said.strip().splitlines() or ["no answer"])[-1]
+            self.errors.seek(0)
+            last = (self.errors.read().strip().splitlines() or ["no answer"])[-1]
             raise fail(f"the metadata database cannot be watched: {last}.", "Run the same command again: it continues.")
 
     def alive_of(self, job_type: str, colour: Colour) -> list[str]:
@@ -110,10 +116,13 @@ def watch(cluster: Cluster, *, hold: bool) -> Iterator[View]:
     pod = _api_server(cluster)
     command = [programs.find("kubectl"), "--context", cluster.context, "--namespace", cluster.namespace]
     command += ["exec", "--stdin", pod, "--container", API_SERVER, "--"]
-    command += ["python", "-c", LOOK, "hold" if hold else "look", str(LOOK_SECONDS)]
+    command += ["python", "-c", LOOK, "hold" if hold else "look", str(LOOK_SECONDS[hold])]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
-        view = View(process)
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, text=True) as process,
+    ):
+        view = View(process, errors)
         reader = threading.Thread(target=view.follow, daemon=True)
         reader.start()
         try:
@@ -136,7 +145,8 @@ def _end(process: "subprocess.Popen[str]") -> None:
 
 
 def _api_server(cluster: Cluster) -> str:
-    for colour in Colour:
+    # The colour that users reach: the other one may be about to end.
+    for colour in sorted(Colour, key=lambda colour: colour is not live_colour(cluster)):
         for pod in pods(cluster, colour, API_SERVER):
             if is_healthy(pod) and not pod.metadata.deletion_timestamp:
                 return str(pod.metadata.name)
@@ -144,13 +154,15 @@ def _api_server(cluster: Cluster) -> str:
 
 
 def queued_without_pod(cluster: Cluster, view: View) -> list[tuple[Any, ...]]:
-    """Queued task instances for which no worker pod exists yet."""
+    """Queued task instances for which no worker pod exists yet. A pod from before a deferral has the same try."""
     found = cluster.core.list_namespaced_pod(cluster.namespace, label_selector="kubernetes_executor=True").items
-    have = {
-        (notes.get("dag_id"), notes.get("run_id"), notes.get("task_id"), int(notes.get("map_index", -1)))
-        for notes in (pod.metadata.annotations or {} for pod in found if pod.status.phase in ("Pending", "Running"))
-    }
-    return [row for row in view.queued if row not in have]
+    made: dict[tuple[Any, ...], float] = {}
+    for pod in found:
+        if pod.status.phase in ("Pending", "Running") and not pod.metadata.deletion_timestamp:
+            notes = pod.metadata.annotations or {}
+            key = tuple(notes.get(name, "-1") for name in ("dag_id", "run_id", "task_id", "map_index", "try_number"))
+            made[key] = max(made.get(key, 0), pod.metadata.creation_timestamp.timestamp())
+    return [row for row in view.queued if made.get(tuple(map(str, row[:5])), 0) < row[5] - CLOCK_SECONDS]
 
 
 def drain(cluster: Cluster, view: View, seconds: float) -> list[tuple[Any, ...]]:

@@ -12,10 +12,10 @@ from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours import live
 from airflow_ops.colours.live import API_SERVER, JOB_TYPES, SINGLE, USERS, execution_service
 from airflow_ops.colours.record import Record, Side, State
-from airflow_ops.console import fail, out
+from airflow_ops.console import ProblemError, err, fail, out, styled
 from airflow_ops.deployment import helm, smoke
-from airflow_ops.manifests.objects import Release
-from airflow_ops.upgrades import queue_hold
+from airflow_ops.manifests.objects import Colour, Release
+from airflow_ops.upgrades import prober, queue_hold
 from airflow_ops.waiting import wait_until
 
 INSTALL_SECONDS = 900
@@ -25,12 +25,11 @@ DRAIN_SECONDS = 30
 """How long nothing is queued while queued tasks get their pods; a pod starts in 5 to 10 s where there is room."""
 ALIVE_SECONDS = 180
 """For the components of the other colour to work once these have ended; they have imported everything already."""
-STANDBY = (
-    *(f"airflow.{component}.replicas=0" for component in ("apiServer", "scheduler", "dagProcessor", "triggerer")),
-    # An autoscaler would start an API server.
-    "airflow.apiServer.hpa.enabled=false",
-)
-"""Values of a colour that is installed and of which no component runs."""
+STANDBY = tuple(f"airflow.{component}.replicas=0" for component in ("scheduler", "dagProcessor", "triggerer"))
+"""Values of a colour that is installed and does not work yet. Its API servers run already: where an autoscaler sets
+their number, Helm would turn a 0 of before into 1 and not into what the autoscaler wants (helm/helm#12650)."""
+MOST_FAILED = 0.01
+"""Share of the prober's requests that may fail in an upgrade that is not taken back."""
 
 
 @dataclass
@@ -78,14 +77,20 @@ class Move:
         }[state]
 
     def prepare(self) -> None:
-        """Install the other colour with no component running; its statsd and PgBouncer run already."""
+        """Install the other colour: its API servers start, nothing of it works."""
         helm.install(self.cluster, self.release(self.to, *STANDBY), INSTALL_SECONDS)
+        live.suspend(self.cluster, self.to.colour, True)
 
     def warm(self) -> None:
         """Start the other colour's API servers and warm them; then its other components, which wait at their start."""
         colour, replicas = self.to.colour, self.to.replicas
-        live.scale(self.cluster, colour, {API_SERVER: replicas[API_SERVER]})
-        live.wait_until_ready(self.cluster, colour, API_SERVER, replicas[API_SERVER])
+        if self.to.least is not None:
+            live.autoscale(self.cluster, colour, replicas[API_SERVER])
+        # PgBouncer and statsd first, without which the others do not start; a promotion that was cut off stopped them.
+        shared = {component: count for component, count in replicas.items() if component not in SINGLE}
+        live.scale(self.cluster, colour, shared)
+        for component in shared:
+            live.wait_until_ready(self.cluster, colour, component)
         live.warm_api_servers(self.cluster, colour, self.to.version)
         # Its tasks may start as soon as its scheduler works: when the other one has ended, for whatever reason.
         live.point(self.cluster, [execution_service(colour)], colour)
@@ -147,17 +152,29 @@ class Move:
                     )
         if self.is_forward:
             helm.install(self.cluster, self.release(self.to), INSTALL_SECONDS)
+        live.suspend(self.cluster, self.away.colour, True)
+        live.suspend(self.cluster, colour, False)
 
     def _works(self, view: queue_hold.View, component: str) -> bool:
         view.refresh()
         return len(view.alive_of(JOB_TYPES[component], self.to.colour)) >= self.to.replicas[component]
 
     def verify(self) -> None:
-        """Run the canary in the colour that works now, and compare the import errors of DAG files.
+        """Run the canary in the colour that works now; compare import errors of DAG files; look at the prober's counts.
+
+        On the way back a failure is only told: there is no other way left.
 
         Raises:
-            ProblemError: The canary fails, or more DAG files cannot be imported than before.
+            ProblemError: The canary fails, more DAG files cannot be imported than before, or requests have failed.
         """
+        try:
+            self._check_work()
+        except ProblemError as problem:
+            if self.is_forward:
+                raise
+            err.print(styled("warning", "yellow"), problem.message)
+
+    def _check_work(self) -> None:
         smoke.check(self.cluster)
         found = import_errors(self.cluster)
         if found > self.record.import_errors:
@@ -165,6 +182,11 @@ class Move:
                 f"{found} DAG files cannot be imported, before it were {self.record.import_errors}.",
                 "Look at the import errors on the page.",
             )
+        probed = prober.counted_so_far(self.cluster, self.record).values()
+        sent, failed = sum(each.requests for each in probed), sum(each.failed for each in probed)
+        if failed > MOST_FAILED * sent:
+            first = next(each.failures[0] for each in probed if each.failures)
+            raise fail(f"{failed} of {sent} requests failed, the first with {first}.", "Look at the API servers' logs.")
 
     def finalize(self) -> None:
         """Stop what is left of the colour that does not work any more; forward, let the platform's release follow.
@@ -177,12 +199,18 @@ class Move:
                 f"{len(running)} tasks that {self.away.colour} started still run and need its API server.",
                 "Nothing was changed. Run the same command again once they have ended.",
             )
+        if self.is_forward:
+            helm.install(self.cluster, platform_release(self.cluster, self.to.colour), PLATFORM_SECONDS)
+        else:
+            live.point(self.cluster, [execution_service(self.away.colour)], self.to.colour)
+            live.autoscale(self.cluster, self.to.colour, self.to.least)
         everything = dict.fromkeys(live.deployments(self.cluster, self.away.colour), 0)
         live.scale(self.cluster, self.away.colour, everything)
-        if self.is_forward:
-            active = f"global.activeColour={self.to.colour}"
-            platform = Release("airflow-platform", "platform", self.cluster.environment, (active,))
-            helm.install(self.cluster, platform, PLATFORM_SECONDS)
+
+
+def platform_release(cluster: Cluster, active: Colour) -> Release:
+    """The platform's release with a colour as the active one, whatever the values say."""
+    return Release("airflow-platform", "platform", cluster.environment, (f"global.activeColour={active}",))
 
 
 def import_errors(cluster: Cluster) -> int:
@@ -192,8 +220,8 @@ def import_errors(cluster: Cluster) -> int:
 
 
 FORWARD = {
-    State.PREPARE: "install the other colour, with no component running",
-    State.WARM: "start its API servers and warm them; start its other components, which wait",
+    State.PREPARE: "install the other colour; its API servers start",
+    State.WARM: "warm its API servers; start its other components, which wait",
     State.SWITCH: "lead users and tasks to its API servers",
     State.QUIESCE: "stop scheduler, DAG processor and triggerer of the present colour",
     State.HANDOVER: "wait until those of the other colour work",

@@ -26,10 +26,12 @@ class LeaseServer:
     Attributes:
         stored: The Lease; None where there is none.
         is_away: Whether every request fails.
+        loses_answers: Whether it does what it is asked to, and then fails.
     """
 
     stored: dict[str, Any] | None = None
     is_away: bool = False
+    loses_answers: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, method: str, body: Any) -> tuple[int, Any]:
@@ -47,7 +49,7 @@ class LeaseServer:
                     return 400, {"message": f"{key} has no fraction"}
             body["metadata"]["resourceVersion"] = str(int(present or 0) + 1)
             self.stored = body
-            return 200, body
+            return (500, {"message": "lost"}) if self.loses_answers else (200, body)
 
     def held_by(self, who: str, verb: str = "restore") -> None:
         """Somebody else takes the Lease, or renews it."""
@@ -97,7 +99,7 @@ def cluster(server: LeaseServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cl
     made = Cluster(Environment("dev"), "test")
     settings = client.Configuration(host=f"http://127.0.0.1:{http.server_port}")
     settings.retries = False
-    vars(made)["core"] = client.CoreV1Api(client.ApiClient(settings))
+    monkeypatch.setattr(Cluster, "client", lambda _self, *, retries: client.ApiClient(settings))
     yield made
     http.shutdown()
 
@@ -157,10 +159,10 @@ def test_of_two_that_find_it_free_one_gets_it(
     cluster: Cluster, server: LeaseServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.held_by("")
-    first, second = lease._Holding(cluster, "deploy"), lease._Holding(cluster, "restore")
-    found = second._read()
+    first, second = lease.Holding(cluster, "deploy"), lease.Holding(cluster, "restore")
+    found = second.read()
     first.take()
-    monkeypatch.setattr(second, "_read", lambda: found)
+    monkeypatch.setattr(second, "read", lambda: found)
     with pytest.raises(ProblemError, match="one operation runs at a time"):
         second.take()
     assert server.stored
@@ -186,6 +188,15 @@ def test_a_short_absence_of_the_api_is_survived(cluster: Cluster, server: LeaseS
         time.sleep(0.5)
         server.is_away = False
         time.sleep(1.5)
+    assert server.holder == ""
+
+
+def test_an_own_write_whose_answer_was_lost_is_no_loss(cluster: Cluster, server: LeaseServer) -> None:
+    with lease.hold(cluster, "deploy"):
+        server.loses_answers = True
+        time.sleep(0.5)
+        server.loses_answers = False
+        time.sleep(1)
     assert server.holder == ""
 
 

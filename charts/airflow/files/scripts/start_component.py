@@ -9,14 +9,20 @@ Usage: start_component.py scheduler|dag-processor|triggerer RELEASE
 
 import multiprocessing
 import multiprocessing.util
+import os
 import signal
+import socket
 import sys
+import threading
 import time
+import zlib
 from importlib import import_module
 
 JOB_TYPES = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
 PAUSE_SECONDS = 0.5
 SAY_SECONDS = 30
+REGISTER_SECONDS = 120
+"""For the component to write itself into the table of jobs, which takes some seconds after its imports."""
 
 
 def import_component(component):
@@ -30,11 +36,10 @@ def import_component(component):
         ExecutorLoader.import_default_executor_cls()
 
 
-def other_colour(component, release):
-    """Hosts of the other colour on which such a component is alive, by Airflow's own rule for its jobs.
+def alive(component):
+    """Hosts on which such a component is alive, by Airflow's own rule for its jobs.
 
-    A pod's host name is its name, which begins with its release. A component that was killed counts as alive until its
-    last heartbeat is older than Airflow's threshold.
+    A component that was killed counts as alive until its last heartbeat is older than Airflow's threshold.
     """
     from airflow.jobs.job import Job
     from airflow.utils.session import create_session
@@ -42,18 +47,68 @@ def other_colour(component, release):
 
     with create_session() as session:
         jobs = session.scalars(select(Job).where(Job.job_type == JOB_TYPES[component], Job.state == "running")).all()
-        return [job.hostname for job in jobs if job.is_alive() and not job.hostname.startswith(f"{release}-")]
+        return [job.hostname for job in jobs if job.is_alive()]
+
+
+def other_colour(component, release):
+    """Hosts of the other colour on which such a component is alive: a pod's host name begins with its release."""
+    return [host for host in alive(component) if not host.startswith(f"{release}-")]
 
 
 def wait_for_other_colour(component, release):
     """Return once no such component of the other colour is alive."""
-    said = 0.0
-    while hosts := other_colour(component, release):
+    from sqlalchemy.exc import OperationalError
+
+    said = -SAY_SECONDS
+    while True:
+        try:
+            hosts = other_colour(component, release)
+        except OperationalError as error:
+            # All that it has imported would be lost if it ended here.
+            hosts = [f"the database answers ({error.__class__.__name__}), and what was alive there"]
+        if not hosts:
+            return
         if time.monotonic() - said > SAY_SECONDS:
             said = time.monotonic()
             print(f"{component} waits until {', '.join(hosts)} has ended", flush=True)
         time.sleep(PAUSE_SECONDS)
-    print(f"{component} of {release} starts: none of the other colour is alive", flush=True)
+
+
+def enter(component, release, may_start):
+    """Let the component start, and let no other one start until this one is in the table of jobs.
+
+    Otherwise two colours that find nobody alive at the same time would both start. The lock is that of a transaction,
+    which also holds through PgBouncer.
+    """
+    from airflow.settings import engine
+    from sqlalchemy import text
+
+    key = zlib.crc32(f"airflow-platform start {component}".encode())
+    while not may_start.is_set():
+        wait_for_other_colour(component, release)
+        with engine.connect() as connection, connection.begin():
+            if engine.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+                # Ends the transaction if this process hangs or its node fails.
+                connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '15s'"))
+            if other_colour(component, release):
+                continue
+            print(f"{component} of {release} starts: none of the other colour is alive", flush=True)
+            may_start.set()
+            end = time.monotonic() + REGISTER_SECONDS
+            while time.monotonic() < end and socket.getfqdn() not in alive(component):
+                connection.execute(text("SELECT 1"))
+                time.sleep(PAUSE_SECONDS)
+
+
+def guard(component, release, may_start):
+    """Run `enter`; the process ends where that fails, and its container is started again."""
+    try:
+        enter(component, release, may_start)
+    except Exception as error:
+        print(f"{component} cannot find out what is alive: {error}", file=sys.stderr, flush=True)
+        if not may_start.is_set():
+            os._exit(1)
 
 
 def end_watchers_at_once(_):
@@ -71,12 +126,11 @@ def main():
     """Import, wait, then do what `airflow COMPONENT` does, in the same process."""
     component, release = sys.argv[1:]
     import_component(component)
-    wait_for_other_colour(component, release)
-    from airflow import settings
+    may_start = threading.Event()
+    threading.Thread(target=guard, args=(component, release, may_start), daemon=True).start()
+    may_start.wait()
     from airflow.__main__ import main as airflow
 
-    # Processes that the component forks must not share this one's connections.
-    settings.engine.dispose()
     multiprocessing.util.register_after_fork(multiprocessing, end_watchers_at_once)
     sys.argv = ["airflow", component]
     airflow()

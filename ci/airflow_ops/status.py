@@ -1,0 +1,32 @@
+"""`status`: what runs on this machine, or in an environment."""
+
+from typing import Annotated
+
+import typer
+
+from airflow_ops.options import AsJson, TrialOverlays
+
+
+def status(
+    name: Annotated[
+        str, typer.Argument(metavar="[ENV]", help="An environment; without it, the Airflow of this machine.")
+    ] = "",
+    overlay: TrialOverlays = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what runs on this machine, or in an environment: its colours, its last upgrade, the operation that runs.
+
+    Without ENV the exit code is 3 if a component is not healthy.
+
+    Example: airflow-ops status dev
+    """
+    # Each is imported only when it is needed: a cluster's libraries take half a second.
+    if name:
+        from airflow_ops.environments.environment import Environment
+        from airflow_ops.upgrades.report import show_status
+
+        show_status(Environment.load(name, overlay), as_json)
+    else:
+        from airflow_ops.local.command import show_status as show_local_status
+
+        show_local_status(as_json)

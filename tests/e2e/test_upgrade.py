@@ -1,0 +1,114 @@
+"""An upgrade of configuration only, and its rollback, under every kind of task: nobody notices."""
+
+from datetime import datetime
+from itertools import pairwise
+
+import pytest
+
+from airflow_ops.cluster.airflow_api import login
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.colours import live
+from airflow_ops.colours.record import Phase, Record, RecordStore
+from airflow_ops.manifests.objects import Colour
+from support.ledger import DAG, TICK, Row, check_ledger, ledger, push_dags, set_end, start, ticking
+from support.live_environment import Airflow, DagRepository, ops, target, wait_for
+
+
+@pytest.fixture(scope="module")
+def dags(cluster: Cluster, dag_repository: DagRepository) -> None:
+    push_dags(cluster, dag_repository)
+
+
+def record(cluster: Cluster) -> Record:
+    found = RecordStore(cluster).read()
+    assert found
+    return found
+
+
+def check_requests(found: Record) -> None:
+    assert len(found.probed) == 5
+    for name, probed in found.probed.items():
+        assert probed.requests > 50, name
+        assert probed.failed == 0, f"{name}: {probed.failures}"
+
+
+def upgrade_arguments(cluster: Cluster) -> list[str]:
+    return [*target(cluster), "--overlay", "e2e-upgrade"]
+
+
+def test_an_upgrade_and_its_rollback_lose_nothing(
+    cluster: Cluster, dags: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = cluster.environment.values["global"]["airflowVersion"]
+    first = start(cluster)
+    with ticking(cluster) as ticks:
+        upgraded = ops("upgrade", *upgrade_arguments(cluster), "--to", version)
+    assert upgraded.returncode == 0, upgraded.stdout + upgraded.stderr
+    assert live.live_colour(cluster) is Colour.GREEN
+    check_requests(record(cluster))
+    forward = ticks.runs
+
+    refused = ops("deploy", *target(cluster))
+    assert refused.returncode == 2
+    assert "is soaking" in refused.stderr
+
+    second = start(cluster)
+    assert [pod for pod in live.worker_pods(cluster, Colour.GREEN) if "run-long" in pod.metadata.name]
+    with ticking(cluster) as ticks:
+        early = ops("rollback", *target(cluster))
+    assert early.returncode == 1, "green's API server stays for the task that green started"
+    assert "still run and need its API server" in " ".join(early.stderr.split())
+    assert live.live_colour(cluster) is Colour.BLUE
+    check_requests(record(cluster))
+
+    set_end(cluster, "yes")
+    with login(cluster) as client:
+        airflow = Airflow(client, cluster)
+        for dag, runs in {DAG: [first, second], TICK: [*forward, *ticks.runs]}.items():
+            for run in runs:
+                assert airflow.wait_for_end(dag, run) == "success", (dag, run)
+    wait_for("the end of green's pods", lambda: not live.worker_pods(cluster, Colour.GREEN), 120)
+    rolled_back = ops("rollback", *target(cluster))
+    assert rolled_back.returncode == 0, rolled_back.stdout + rolled_back.stderr
+    assert record(cluster).phase is Phase.ROLLED_BACK
+    assert all(each.spec.replicas == 0 for each in live.deployments(cluster, Colour.GREEN).values())
+
+    rows = ledger(cluster)
+    check_ledger(rows, [first, second])
+    with capsys.disabled():
+        report(cluster, rows, forward, ticks.runs)
+    clean = ops("diff", *target(cluster), "--live")
+    assert clean.returncode == 0, clean.stdout
+
+
+def report(cluster: Cluster, rows: list[Row], *ways: list[str]) -> None:
+    """Print how long nothing started, and how many requests were sent."""
+    for way, runs in zip(("upgrade", "rollback"), ways, strict=True):
+        started = sorted(datetime.fromisoformat(r.at) for r in rows if r.run_id in runs and r.event == "start")
+        gap = max((later - earlier).total_seconds() for earlier, later in pairwise(started))
+        print(f"\n{way}: {len(runs)} short runs, longest time without a start {gap:.0f} s")
+    probed = record(cluster).probed.values()
+    print(f"requests: {sum(p.requests for p in probed)}, failed {sum(p.failed for p in probed)}, ", end="")
+    print(f"slowest {max(p.worst_ms for p in probed)} ms")
+
+
+def test_what_changes_nothing_is_not_upgraded(cluster: Cluster) -> None:
+    version = cluster.environment.values["global"]["airflowVersion"]
+    done = ops("upgrade", *target(cluster), "--to", version)
+    assert done.returncode == 0, done.stderr
+    assert "nothing to upgrade" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["upgrade", "--to", "9.9.9"], "--to is 9.9.9, but global.airflowVersion of dev is"),
+        (["promote"], "no upgrade of dev is under way"),
+        (["rollback"], "no upgrade of dev is under way"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(cluster: Cluster, arguments: list[str], complaint: str) -> None:
+    verb, *rest = arguments
+    refused = ops(verb, *target(cluster), *rest)
+    assert refused.returncode == 2, refused.stdout
+    assert complaint in " ".join(refused.stderr.split())
