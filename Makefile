@@ -56,7 +56,7 @@ e2e: ## tests on the cluster of KUBECONFIG, where they deploy dev (half an hour)
 ##@ Environments, without a cluster
 
 .PHONY: e2e-upgrade
-e2e-upgrade: ## upgrades of dev on the cluster of KUBECONFIG, also killed in each state (a quarter of an hour)
+e2e-upgrade: ## upgrades of dev on the cluster of KUBECONFIG, also killed in each state (half an hour)
 	@$(PYTEST) tests/e2e/test_upgrade.py tests/e2e/test_upgrade_faults.py --upgrade-faults --cluster-type existing --kubeconfig "$${KUBECONFIG:-$$HOME/.kube/config}" $(ARGS)
 
 .PHONY: render

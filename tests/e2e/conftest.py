@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 WITHOUT = {
     "destructive": "it drops the database or changes keys: make e2e ARGS=--destructive",
-    "upgrade_faults": "it takes a quarter of an hour: make e2e-upgrade",
+    "upgrade_faults": "it takes half an hour: make e2e-upgrade",
 }
 """Marks of the tests that run only with the option of the same name, and why they are skipped without it."""
 

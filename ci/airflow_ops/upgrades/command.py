@@ -25,9 +25,9 @@ def upgrade(
     """Upgrade an environment to what values/ say: another version, image or configuration of Airflow.
 
     The other colour is started beside the present one, takes over users, then
-    scheduling, and runs the canary. Tasks keep running. If a state fails, the former
-    colour takes over again. An upgrade that was cut off continues when it is run
-    again. Afterwards: `promote`, or `rollback`.
+    scheduling, and runs the canary. Tasks keep running. If a state fails, the
+    former colour takes over again. An upgrade that was cut off continues when it
+    is run again. Afterwards: `promote`, or `rollback`.
 
     Example: airflow-ops upgrade dev --to 3.3.2
     """
@@ -38,27 +38,39 @@ def upgrade(
     with lease.hold(cluster, "upgrade") as holding:
         store = RecordStore(cluster)
         record = store.read()
-        if record is None or not record.is_open:
-            active = preflight.active(cluster)
-            if preflight.changes_nothing(cluster, active):
-                out.print(f"nothing to upgrade: airflow-{active} is what values/ say")
-                return
-            # Only the colour's manifests: what the platform's would make is not made before the promotion.
-            colour = preflight.wanted(cluster, live.other(active))
-            preflight.check_schema(deployment_preflight.check_cluster(cluster, colour))
-            preflight.check_source(cluster, active)
-            preflight.check_health(cluster)
-            record = preflight.new_record(cluster, active)
-            prober.start(cluster, record)
-            store.write(record)
-        else:
+        if record is not None and record.is_open:
             _check_continues(cluster, record)
+        else:
+            record = _begin(cluster, store)
+        if record is None:
+            out.print("nothing to upgrade: the environment is what values/ say")
+            return
         machine.go_forward(Move(cluster, record, record.target), store, lambda: not holding.lost)
     show_record(record)
     out.print(
         f"{name} works with {describe(record.target)}. Watch it, then `airflow-ops promote {name}`; "
         f"`airflow-ops rollback {name}` goes back to {describe(record.source)}"
     )
+
+
+def _begin(cluster: Cluster, store: RecordStore) -> Record | None:
+    """Check all that an upgrade needs, then write its record; None where the values change nothing.
+
+    Raises:
+        ProblemError: A check fails; nothing was changed.
+    """
+    active = preflight.active(cluster)
+    if preflight.changes_nothing(cluster, active):
+        return None
+    # Only the colour's manifests: what the platform's would make is not made before the promotion.
+    colour = preflight.wanted(cluster, live.other(active))
+    preflight.check_schema(deployment_preflight.check_cluster(cluster, colour))
+    preflight.check_source(cluster, active)
+    preflight.check_health(cluster)
+    record = preflight.new_record(cluster, active)
+    prober.start(cluster, record)
+    store.write(record)
+    return record
 
 
 def _check_continues(cluster: Cluster, record: Record) -> None:
@@ -76,11 +88,7 @@ def _check_continues(cluster: Cluster, record: Record) -> None:
             2,
         )
     _check_checkout(cluster, record)
-    out.print(
-        f"continues the upgrade to {describe(record.target)} that began {record.passages[0].began:%Y-%m-%d %H:%M} UTC"
-        if record.passages
-        else "continues"
-    )
+    out.print(f"continues the upgrade {record.id} to {describe(record.target)}")
 
 
 def _check_checkout(cluster: Cluster, record: Record) -> None:
