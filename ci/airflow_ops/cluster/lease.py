@@ -56,7 +56,7 @@ def hold(cluster: Cluster, verb: str) -> "Iterator[Holding]":
     keeper = threading.Thread(target=holding.keep, daemon=True)
     keeper.start()
     try:
-        with _ended_by_sigterm():
+        with _ended_by_sigterm(holding):
             yield holding
     except KeyboardInterrupt as interrupt:
         if holding.lost:
@@ -71,10 +71,15 @@ def hold(cluster: Cluster, verb: str) -> "Iterator[Holding]":
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end a `with` block as an error would, so that what it holds is released."""
+def _ended_by_sigterm(holding: "Holding") -> Iterator[None]:
+    """Let SIGTERM end a `with` block as an error would, so that what it holds is released; also once the Lease is lost.
+
+    Not SIGINT, which is ignored in commands that a script starts in the background.
+    """
 
     def end(_number: int, _frame: Any) -> None:
+        if holding.lost:
+            raise KeyboardInterrupt
         raise SystemExit(128 + signal.SIGTERM)
 
     before = signal.signal(signal.SIGTERM, end)
@@ -212,8 +217,8 @@ class Holding:
 
     def _lose(self, why: str) -> None:
         self.lost = why
-        # As if somebody pressed Ctrl-C, which ends the main thread wherever it is.
-        os.kill(os.getpid(), signal.SIGINT)
+        # The handler that `hold` has set ends the main thread, wherever it is.
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def release(self) -> None:
         """Let the next operation take the Lease at once."""

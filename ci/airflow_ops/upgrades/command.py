@@ -11,6 +11,7 @@ from airflow_ops.colours.record import Phase, Record, RecordStore, State
 from airflow_ops.console import fail, out, styled
 from airflow_ops.deployment import preflight as deployment_preflight
 from airflow_ops.environments.environment import Environment
+from airflow_ops.manifests.objects import active_colour
 from airflow_ops.options import EnvironmentName, TrialOverlays
 from airflow_ops.upgrades import machine, preflight, prober
 from airflow_ops.upgrades.report import describe, show_record
@@ -150,11 +151,10 @@ def promote(
         )
         record.phase = Phase.PROMOTED
         store.write(record)
-    out.print(
-        styled("ok", "green"),
-        f"{describe(record.target)} is promoted. Write global.activeColour: {record.target.colour} into "
-        f"values/{name}.yaml and commit it: `deploy` refuses until then",
-    )
+    out.print(styled("ok", "green"), f"{describe(record.target)} is promoted")
+    colour = record.target.colour
+    if active_colour(cluster.environment) is not colour:
+        out.print(f"write global.activeColour: {colour} into values/{name}.yaml: `deploy` refuses until then")
 
 
 def _open_record(store: RecordStore, name: str) -> Record:

@@ -43,7 +43,7 @@ def _problem(error: Exception) -> ProblemError:
 
 def _return(move: Move, store: RecordStore, problem: ProblemError) -> None:
     """Go back after a failure, and raise what it was."""
-    first = problem.message.splitlines()[0]
+    first = " ".join(problem.message.splitlines()[:2])
     source = move.record.source.colour
     err.print(styled("failed", "bold red"), problem.message)
     err.print(f"going back to {source}")
@@ -52,6 +52,9 @@ def _return(move: Move, store: RecordStore, problem: ProblemError) -> None:
     try:
         go_back(back, store)
     except ProblemError as second:
+        if back.record.is_done(State.VERIFY, source):
+            message = f"the upgrade was rolled back, because {first}; {second.message}"
+            raise fail(message, f"Then run: airflow-ops rollback {move.cluster.environment.name}.") from problem
         raise fail(f"the upgrade failed ({first}), and so did going back: {second.message}", second.fix) from problem
     raise fail(
         f"the upgrade was rolled back, because {first}", f"{problem.fix} Then begin the upgrade again."

@@ -175,6 +175,16 @@ def test_who_loses_it_is_stopped_and_says_why(cluster: Cluster, server: LeaseSer
     assert server.holder == "ann@laptop/7", "it is not given back: it is somebody else's"
 
 
+def test_who_loses_it_in_the_background_is_stopped_too(cluster: Cluster, server: LeaseServer) -> None:
+    """A script's shell lets its background commands ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(ProblemError, match="deploy was stopped"):
+            work(cluster, lambda: server.held_by("ann@laptop/7"))
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_who_cannot_renew_it_is_stopped_before_others_may_take_it(cluster: Cluster, server: LeaseServer) -> None:
     began = time.monotonic()
     with pytest.raises(ProblemError, match="the Kubernetes API did not answer"):

@@ -186,10 +186,19 @@ def test_who_has_lost_the_environment_does_not_go_back(world: World) -> None:
 
 
 def test_if_going_back_fails_too_both_reasons_are_told(world: World) -> None:
-    world.fails = {"VERIFY green", "FINALIZE blue"}
-    both = r"failed \(VERIFY green went wrong\.\), and so did going back: FINALIZE blue went wrong"
+    world.fails = {"VERIFY green", "HANDOVER blue"}
+    both = r"failed \(VERIFY green went wrong\.\), and so did going back: HANDOVER blue went wrong"
     with pytest.raises(ProblemError, match=both):
         upgrade(new_record())
+
+
+def test_that_tasks_of_the_new_colour_still_run_is_no_failure_of_going_back(world: World) -> None:
+    world.fails = {"VERIFY green", "FINALIZE blue"}
+    with pytest.raises(
+        ProblemError, match="was rolled back, because VERIFY green went wrong.; FINALIZE blue"
+    ) as caught:
+        upgrade(new_record())
+    assert "airflow-ops rollback dev" in caught.value.fix
 
 
 def test_it_can_go_back_after_a_kill_and_forward_again_later(world: World) -> None:
