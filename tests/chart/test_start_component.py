@@ -46,16 +46,27 @@ import json, start_component as s
 print(json.dumps({f"{c} {r}": s.other_colour(c, r) for c in s.JOB_TYPES for r in ("airflow-blue", "airflow-green")}))
 """
 ENTER = """
-import socket, sys, threading, time
+import sys, threading, time
 import start_component as s
+from airflow.utils import net
 host = sys.argv[1]
-socket.getfqdn = lambda: host
+net.get_hostname = lambda: host
 may_start = threading.Event()
 threading.Thread(target=s.guard, args=("scheduler", "-".join(host.split("-")[:2]), may_start), daemon=True).start()
 may_start.wait()
 time.sleep(float(sys.argv[2]))
 """
 """Starts as a pod of a host name does; then does nothing for some seconds, and does not enter the table of jobs."""
+ADD = """
+import sys
+from airflow.jobs.job import Job
+from airflow.utils.session import create_session
+from airflow._shared.timezones.timezone import utcnow
+with create_session() as session:
+    job = Job(job_type="SchedulerJob", state="running", latest_heartbeat=utcnow())
+    job.hostname = sys.argv[1]
+    session.add(job)
+"""
 END = """
 from sqlalchemy import update
 from airflow.jobs.job import Job
@@ -163,6 +174,22 @@ def test_of_two_colours_that_start_at_once_one_waits(environment: dict[str, str]
             (first,) = started()
             processes[first].kill()
             assert wait_until(lambda: len(started()) == 2, 20, 0.1), "the lock ends with who held it"
+
+
+def test_the_next_replica_starts_as_soon_as_one_is_in_the_table_of_jobs(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    with running_server() as server:
+        variables = environment | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.url()}
+        hosts = ["airflow-blue-scheduler-1-1", "airflow-blue-scheduler-1-2"]
+        one, two = (tmp_path / host for host in hosts)
+        with entering(variables, hosts[0], one, 600), ExitStack() as stack:
+            assert wait_until(lambda: " starts: " in one.read_text(), 60, 0.1)
+            stack.enter_context(entering(variables, hosts[1], two, 600))
+            time.sleep(8)
+            assert two.read_text() == "", "the first one is not there yet"
+            run(variables, ADD, hosts[0])
+            assert wait_until(lambda: " starts: " in two.read_text(), 10, 0.1)
 
 
 def test_sigterm_ends_a_watcher_and_no_other_child(environment: dict[str, str]) -> None:

@@ -11,7 +11,6 @@ import multiprocessing
 import multiprocessing.util
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -81,6 +80,7 @@ def enter(component, release, may_start):
     which also holds through PgBouncer.
     """
     from airflow.settings import engine
+    from airflow.utils import net
     from sqlalchemy import text
 
     key = zlib.crc32(f"airflow-platform start {component}".encode())
@@ -96,7 +96,7 @@ def enter(component, release, may_start):
             print(f"{component} of {release} starts: none of the other colour is alive", flush=True)
             may_start.set()
             end = time.monotonic() + REGISTER_SECONDS
-            while time.monotonic() < end and socket.getfqdn() not in alive(component):
+            while time.monotonic() < end and net.get_hostname() not in alive(component):
                 connection.execute(text("SELECT 1"))
                 time.sleep(PAUSE_SECONDS)
 
