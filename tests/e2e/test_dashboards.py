@@ -32,9 +32,11 @@ def live(cluster: Cluster) -> Iterator[Prometheus]:
 def watched(live: Prometheus, airflow: Airflow) -> Prometheus:
     """Prometheus, once it has seen scheduled and finished runs."""
     airflow.unpause("platform_check_health")
-    ended = f'increase(airflow_dagrun_duration_success_count{{namespace="{airflow.cluster.namespace}"}}[5m]) > 0'
-    waited = f'increase(airflow_dagrun_first_task_start_delay_count{{namespace="{airflow.cluster.namespace}"}}[5m]) > 0'
-    wait_for("scheduled runs that end, in Prometheus", lambda: live.query(ended) and live.query(waited), 900)
+    # A counter that Prometheus sees for the first time has not increased yet, so each needs a second run.
+    counters = ("dagrun_duration_success", "dagrun_first_task_start_delay", "dagrun_schedule_delay")
+    namespace = airflow.cluster.namespace
+    queries = [f'increase(airflow_{name}_count{{namespace="{namespace}"}}[5m]) > 0' for name in counters]
+    wait_for("scheduled runs that end, in Prometheus", lambda: all(live.query(query) for query in queries), 900)
     return live
 
 
