@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from airflow_ops import programs
 from airflow_ops.cluster.connection import Cluster
@@ -60,18 +60,29 @@ LOOK_SECONDS = {True: 300, False: 7200}
 """After this time it ends by itself, with and without a hold."""
 
 
+class QueuedTask(NamedTuple):
+    """A queued task instance: which one, which try, and since when in seconds since 1970."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+    since: float
+
+
 @dataclass
 class View:
     """What the metadata database says, every 0.3 s.
 
     Attributes:
-        queued: Queued task instances: DAG, run, task, map index, try, and since when in seconds since 1970.
+        queued: Queued task instances.
         alive: Jobs that are alive by Airflow's rule: type and host.
     """
 
     process: "subprocess.Popen[str]"
     errors: IO[str]
-    queued: list[tuple[Any, ...]] = field(default_factory=list)
+    queued: list[QueuedTask] = field(default_factory=list)
     alive: list[tuple[str, str]] = field(default_factory=list)
     _news: threading.Event = field(default_factory=threading.Event)
 
@@ -79,10 +90,14 @@ class View:
         """Read what the program prints until it ends."""
         for line in self.process.stdout or ():
             if line.startswith("seen: "):
-                seen = json.loads(line.removeprefix("seen: "))
-                self.queued = [tuple(row) for row in seen["queued"]]
-                self.alive = [tuple(row) for row in seen["alive"]]
+                self.read(line.removeprefix("seen: "))
                 self._news.set()
+
+    def read(self, text: str) -> None:
+        """Take over one look at the database, as the program prints it."""
+        seen = json.loads(text)
+        self.queued = [QueuedTask(*row) for row in seen["queued"]]
+        self.alive = [tuple(row) for row in seen["alive"]]
 
     def refresh(self, seconds: float = 10) -> None:
         """Wait for the next look at the database.
@@ -153,7 +168,7 @@ def _api_server(cluster: Cluster) -> str:
     raise fail(f"no API server of {cluster.namespace} is ready.", "Look at its pods.")
 
 
-def queued_without_pod(cluster: Cluster, view: View) -> list[tuple[Any, ...]]:
+def queued_without_pod(cluster: Cluster, view: View) -> list[QueuedTask]:
     """Queued task instances for which no worker pod exists yet. A pod from before a deferral has the same try."""
     found = cluster.core.list_namespaced_pod(cluster.namespace, label_selector="kubernetes_executor=True").items
     made: dict[tuple[Any, ...], float] = {}
@@ -162,10 +177,10 @@ def queued_without_pod(cluster: Cluster, view: View) -> list[tuple[Any, ...]]:
             notes = pod.metadata.annotations or {}
             key = tuple(notes.get(name, "-1") for name in ("dag_id", "run_id", "task_id", "map_index", "try_number"))
             made[key] = max(made.get(key, 0), pod.metadata.creation_timestamp.timestamp())
-    return [row for row in view.queued if made.get(tuple(map(str, row[:5])), 0) < row[5] - CLOCK_SECONDS]
+    return [task for task in view.queued if made.get(tuple(map(str, task[:-1])), 0) < task.since - CLOCK_SECONDS]
 
 
-def drain(cluster: Cluster, view: View, seconds: float) -> list[tuple[Any, ...]]:
+def drain(cluster: Cluster, view: View, seconds: float) -> list[QueuedTask]:
     """Wait, during a hold, until every queued task has its pod.
 
     Args:
@@ -176,10 +191,12 @@ def drain(cluster: Cluster, view: View, seconds: float) -> list[tuple[Any, ...]]
     Returns:
         What is still queued without a pod.
     """
+    left: list[QueuedTask] = []
 
-    def left() -> list[tuple[Any, ...]]:
+    def is_drained() -> bool:
         view.refresh()
-        return queued_without_pod(cluster, view)
+        left[:] = queued_without_pod(cluster, view)
+        return not left
 
-    wait_until(lambda: not left(), seconds, 0)
-    return left()
+    wait_until(is_drained, seconds, 0)
+    return left

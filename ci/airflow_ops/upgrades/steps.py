@@ -115,10 +115,9 @@ class Move:
         with queue_hold.watch(self.cluster, hold=True) as view:
             held = time.monotonic()
             if left := queue_hold.drain(self.cluster, view, DRAIN_SECONDS):
-                names = ", ".join(f"{dag}.{task}" for dag, _, task, _ in left[:5])
-                out.print(
-                    f"  {len(left)} queued tasks have no pod after {DRAIN_SECONDS} s ({names}): queued again later"
-                )
+                names = ", ".join(f"{task.dag_id}.{task.task_id}" for task in left[:5])
+                have = "task has" if len(left) == 1 else "tasks have"
+                out.print(f"  {len(left)} queued {have} no pod after {DRAIN_SECONDS} s ({names}): queued again later")
             live.scale(self.cluster, self.away.colour, dict.fromkeys(SINGLE, 0))
             self._wait_for_end(view)
         out.print(

@@ -9,10 +9,10 @@ import pytest
 
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.manifests.objects import Colour
-from airflow_ops.upgrades.queue_hold import View, queued_without_pod
+from airflow_ops.upgrades.queue_hold import QueuedTask, View, queued_without_pod
 
 QUEUED = 1_000_000.0
-TASK = ("load", "run", "task", -1, 1, QUEUED)
+TASK = QueuedTask("load", "run", "task", -1, 1, QUEUED)
 
 
 def pod(after: float = 5, phase: str = "Pending", deleted: bool = False, **notes: str) -> Any:
@@ -24,7 +24,7 @@ def pod(after: float = 5, phase: str = "Pending", deleted: bool = False, **notes
     return SimpleNamespace(metadata=metadata, status=SimpleNamespace(phase=phase))
 
 
-def left(row: tuple[Any, ...], *pods: Any) -> list[tuple[Any, ...]]:
+def left(row: QueuedTask, *pods: Any) -> list[QueuedTask]:
     core = SimpleNamespace(list_namespaced_pod=lambda *_, **__: SimpleNamespace(items=list(pods)))
     cluster = cast(Cluster, SimpleNamespace(core=core, namespace="airflow-dev"))
     view = View(cast(Any, None), StringIO())
@@ -35,7 +35,7 @@ def left(row: tuple[Any, ...], *pods: Any) -> list[tuple[Any, ...]]:
 def test_a_task_with_its_pod_is_not_left() -> None:
     assert left(TASK, pod()) == []
     assert left(TASK, pod(phase="Running")) == []
-    assert left((*TASK[:3], 4, *TASK[4:]), pod(map_index="4")) == []
+    assert left(TASK._replace(map_index=4), pod(map_index="4")) == []
 
 
 @pytest.mark.parametrize(
