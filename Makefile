@@ -53,11 +53,11 @@ test-local: ## start the platform on this machine, break it, and look at the row
 e2e: ## tests on the cluster of KUBECONFIG, where they deploy dev (half an hour)
 	@$(PYTEST) tests/e2e --cluster-type existing --kubeconfig "$${KUBECONFIG:-$$HOME/.kube/config}" $(ARGS)
 
-##@ Environments, without a cluster
-
 .PHONY: e2e-upgrade
 e2e-upgrade: ## upgrades of dev on the cluster of KUBECONFIG, also killed in each state (half an hour)
 	@$(PYTEST) tests/e2e/test_upgrade.py tests/e2e/test_upgrade_faults.py --upgrade-faults --cluster-type existing --kubeconfig "$${KUBECONFIG:-$$HOME/.kube/config}" $(ARGS)
+
+##@ Environments, without a cluster
 
 .PHONY: render
 render: ## write every manifest: make render ENV=dev OUT=out/dev

@@ -19,9 +19,10 @@ from airflow_ops.waiting import wait_until
 API_SERVER = "api-server"
 START_GATE = "start"
 """Suffix of the ConfigMap with the program that lets a component wait for the other colour's."""
-SINGLE = ("scheduler", "dag-processor", "triggerer")
-"""Components that must work in one colour only; each waits at its start for the end of the other colour's."""
 JOB_TYPES = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
+"""What Airflow's table of jobs calls each component that is in it."""
+SINGLE = tuple(JOB_TYPES)
+"""Components that must work in one colour only; each waits at its start for the end of the other colour's."""
 USERS = "airflow"
 """Service that users and the REST API reach."""
 NOT_FOUND = 404

@@ -64,11 +64,11 @@ def _begin(cluster: Cluster, store: RecordStore) -> Record | None:
     if preflight.changes_nothing(cluster, active):
         return None
     # Only the colour's manifests: what the platform's would make is not made before the promotion.
-    colour = preflight.wanted(cluster, live.other(active))
-    preflight.check_schema(deployment_preflight.check_cluster(cluster, colour))
+    manifests = preflight.wanted(cluster, live.other(active))
+    preflight.check_schema(deployment_preflight.check_cluster(cluster, manifests))
     preflight.check_source(cluster, active)
     preflight.check_health(cluster)
-    record = preflight.new_record(cluster, active)
+    record = preflight.new_record(cluster, active, manifests)
     prober.start(cluster, record)
     store.write(record)
     return record
@@ -99,7 +99,8 @@ def _check_checkout(cluster: Cluster, record: Record) -> None:
         ProblemError: Its values or charts are others.
     """
     name = cluster.environment.name
-    if preflight.digest(cluster, record.target.colour) != record.digest:
+    target = record.target.colour
+    if preflight.digest(cluster, target, preflight.wanted(cluster, target)) != record.digest:
         raise fail(
             f"the upgrade of {name} began with other values or charts than this checkout has.",
             f"Use that checkout and its overlays, or go back: airflow-ops rollback {name}.",

@@ -7,7 +7,7 @@ from airflow_ops.colours.record import Record, Side, now
 from airflow_ops.console import fail, out, styled
 from airflow_ops.deployment.preflight import Schema
 from airflow_ops.manifests import live_objects
-from airflow_ops.manifests.objects import Colour, Manifest, Release, parse, template
+from airflow_ops.manifests.objects import Colour, Manifest, parse, releases, template
 from airflow_ops.upgrades.steps import import_errors, platform_release
 
 
@@ -26,19 +26,25 @@ def active(cluster: Cluster) -> Colour:
 
 def wanted(cluster: Cluster, colour: Colour) -> list[Manifest]:
     """The manifests of a colour by the values of this checkout."""
-    release = Release(f"airflow-{colour}", "airflow", cluster.environment)
+    _, release = releases(cluster.environment, colour)
     return parse(release, template(release))
 
 
-def digest(cluster: Cluster, target: Colour) -> str:
-    """Digest of all that an upgrade to a colour installs: what it begins with it also has to end with."""
+def digest(cluster: Cluster, target: Colour, manifests: list[Manifest]) -> str:
+    """Digest of all that an upgrade installs: what it begins with it also has to end with.
+
+    Args:
+        cluster: The environment.
+        target: The colour that is to work.
+        manifests: Its manifests, from `wanted`.
+    """
     platform = platform_release(cluster, target)
-    return live.digest([*wanted(cluster, target), *parse(platform, template(platform))])
+    return live.digest([*manifests, *parse(platform, template(platform))])
 
 
 def changes_nothing(cluster: Cluster, colour: Colour) -> bool:
     """Whether a colour is installed already as the values of this checkout say."""
-    release = Release(f"airflow-{colour}", "airflow", cluster.environment)
+    _, release = releases(cluster.environment, colour)
     return live.digest(live_objects.deployed(cluster, release)) == live.digest(wanted(cluster, colour))
 
 
@@ -106,16 +112,20 @@ def check_health(cluster: Cluster) -> None:
     out.print(styled("ok", "green"), "metadata database, scheduler, triggerer and DAG processor are healthy")
 
 
-def new_record(cluster: Cluster, source: Colour) -> Record:
+def new_record(cluster: Cluster, source: Colour, manifests: list[Manifest]) -> Record:
     """The record of an upgrade that begins: both sides with their replicas.
 
+    Args:
+        cluster: The environment.
+        source: The colour that works.
+        manifests: Those of the other colour, from `wanted`.
+
     Raises:
-        ProblemError: The target cannot be rendered.
+        ProblemError: The platform cannot be rendered.
     """
     environment, target = cluster.environment, live.other(source)
     running = live.deployments(cluster, source)
     replicas = {component: int(found.spec.replicas) for component, found in running.items()}
-    manifests = wanted(cluster, target)
     planned = live.rendered_replicas(manifests)
     # An autoscaler may have started more API servers than the values say, because they are needed.
     has_autoscaler = any(manifest.kind == "HorizontalPodAutoscaler" for manifest in manifests)
@@ -135,6 +145,6 @@ def new_record(cluster: Cluster, source: Colour) -> Record:
             replicas=planned,
             least=planned[live.API_SERVER] if has_autoscaler else None,
         ),
-        digest=digest(cluster, target),
+        digest=digest(cluster, target, manifests),
         import_errors=import_errors(cluster),
     )

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from airflow_client.client import ImportErrorApi
@@ -14,7 +14,7 @@ from airflow_ops.colours.live import API_SERVER, JOB_TYPES, SINGLE, USERS, execu
 from airflow_ops.colours.record import Record, Side, State
 from airflow_ops.console import ProblemError, err, fail, out, styled
 from airflow_ops.deployment import helm, smoke
-from airflow_ops.manifests.objects import Colour, Release
+from airflow_ops.manifests.objects import Colour, Release, releases
 from airflow_ops.upgrades import prober, queue_hold
 from airflow_ops.waiting import wait_until
 
@@ -58,7 +58,8 @@ class Move:
 
     def release(self, side: Side, *settings: str) -> Release:
         """The Helm release of a colour."""
-        return Release(f"airflow-{side.colour}", "airflow", self.cluster.environment, settings)
+        _, release = releases(self.cluster.environment, side.colour)
+        return replace(release, settings=settings)
 
     def states(self) -> dict[State, str]:
         """The states of this way in order, with what is told."""
@@ -209,7 +210,8 @@ class Move:
 
 def platform_release(cluster: Cluster, active: Colour) -> Release:
     """The platform's release with a colour as the active one, whatever the values say."""
-    return Release("airflow-platform", "platform", cluster.environment, (f"global.activeColour={active}",))
+    platform, _ = releases(cluster.environment, active)
+    return replace(platform, settings=(f"global.activeColour={active}",))
 
 
 def import_errors(cluster: Cluster) -> int:
