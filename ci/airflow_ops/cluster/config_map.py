@@ -6,10 +6,10 @@ from uuid import uuid4
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from airflow_ops.cluster.connection import Cluster
+from airflow_ops.cluster.connection import NOT_FOUND, Cluster, existing
 from airflow_ops.console import RefusalError
 
-NOT_FOUND, CONFLICT = 404, 409
+CONFLICT = 409
 WRITER = "airflow-platform.io/writer"
 """Annotation of the ConfigMap: who wrote it last."""
 
@@ -34,16 +34,13 @@ class RecordedConfigMap:
 
     def read(self) -> dict[str, str]:
         """Its content by key; empty where it does not exist."""
-        try:
-            found = self.cluster.core.read_namespaced_config_map(self.name, self.cluster.namespace)
-        except ApiException as error:
-            if error.status != NOT_FOUND:
-                raise
+        stored = existing(self.cluster.core.read_namespaced_config_map, self.name, self.cluster.namespace)
+        if stored is None:
             self._version = None
             return {}
-        self._version = found.metadata.resource_version
-        self._writer = (found.metadata.annotations or {}).get(WRITER, "")
-        return dict(found.data or {})
+        self._version = stored.metadata.resource_version
+        self._writer = (stored.metadata.annotations or {}).get(WRITER, "")
+        return dict(stored.data or {})
 
     def write(self, data: dict[str, str]) -> None:
         """Replace its content.

@@ -4,11 +4,11 @@ import base64
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
@@ -18,6 +18,8 @@ from airflow_ops import programs
 from airflow_ops.console import fail
 from airflow_ops.environments.environment import FILE, Environment
 
+T = TypeVar("T")
+
 RETRIES = Retry(
     total=5,
     backoff_factor=0.5,
@@ -26,6 +28,25 @@ RETRIES = Retry(
     raise_on_status=False,
 )
 """A control plane that is replaced, or an etcd that elects a leader, is away for seconds."""
+
+
+NOT_FOUND = 404
+
+
+def existing(read: Callable[..., T], *arguments: Any, **options: Any) -> T | None:
+    """What the Kubernetes API answers to a read; None where the object does not exist.
+
+    Args:
+        read: A method of a client.
+        *arguments: What it is called with.
+        **options: What else it is called with, by name.
+    """
+    try:
+        return read(*arguments, **options)
+    except ApiException as error:
+        if error.status != NOT_FOUND:
+            raise
+        return None
 
 
 @dataclass(frozen=True)
@@ -98,13 +119,10 @@ class Cluster:
 
     def secret(self, name: str) -> dict[str, str] | None:
         """Content of a Secret by key, or None where it does not exist."""
-        try:
-            found = self.core.read_namespaced_secret(name, self.namespace)
-        except ApiException as error:
-            if error.status == 404:
-                return None
-            raise
-        return {key: base64.b64decode(value).decode() for key, value in (found.data or {}).items()}
+        secret = existing(self.core.read_namespaced_secret, name, self.namespace)
+        if secret is None:
+            return None
+        return {key: base64.b64decode(value).decode() for key, value in (secret.data or {}).items()}
 
     def log(self, pod: str, **options: Any) -> str:
         """A container's log.

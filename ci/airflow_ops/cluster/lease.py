@@ -18,7 +18,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from airflow_ops.cluster.connection import Cluster
+from airflow_ops.cluster.connection import NOT_FOUND, Cluster, existing
 from airflow_ops.console import RefusalError, err, fail
 from airflow_ops.waiting import wait_until
 
@@ -30,7 +30,7 @@ DURATION_SECONDS = 30
 RENEWAL_SECONDS = 5
 REFUSED = 3
 """Exit code where another operation runs; a script can tell it from a failure and try again later."""
-NOT_FOUND, CONFLICT = 404, 409
+CONFLICT = 409
 
 
 @contextmanager
@@ -153,12 +153,8 @@ class Holding:
 
     def read(self) -> Any:
         """The Lease; None where there is none."""
-        try:
-            return self._api.read_namespaced_lease(NAME, self.cluster.namespace, _request_timeout=RENEWAL_SECONDS)
-        except ApiException as error:
-            if error.status != NOT_FOUND:
-                raise
-            return None
+        read = self._api.read_namespaced_lease
+        return existing(read, NAME, self.cluster.namespace, _request_timeout=RENEWAL_SECONDS)
 
     def _wait_for_change(self, found: Any) -> None:
         """Watch a Lease that somebody holds: return if it does not change, refuse if it does."""

@@ -10,7 +10,7 @@ import httpx
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from airflow_ops.cluster.connection import Cluster
+from airflow_ops.cluster.connection import NOT_FOUND, Cluster, existing
 from airflow_ops.cluster.pod_diagnosis import is_healthy, pod_evidence
 from airflow_ops.console import err, fail
 from airflow_ops.manifests.objects import Colour, Manifest
@@ -25,7 +25,6 @@ SINGLE = tuple(JOB_TYPES)
 """Components that must work in one colour only; each waits at its start for the end of the other colour's."""
 USERS = "airflow"
 """Service that users and the REST API reach."""
-NOT_FOUND = 404
 READY_SECONDS = 600
 """For a component's pods to start: a new node (5 min), its image pull (3 min) and the start itself."""
 STOP_SECONDS = 120
@@ -49,11 +48,8 @@ def execution_service(colour: Colour) -> str:
 
 def live_colour(cluster: Cluster) -> Colour | None:
     """The colour that users reach on the cluster; None where the environment is not deployed."""
-    try:
-        service = cluster.core.read_namespaced_service(USERS, cluster.namespace)
-    except ApiException as error:
-        if error.status != NOT_FOUND:
-            raise
+    service = existing(cluster.core.read_namespaced_service, USERS, cluster.namespace)
+    if service is None:
         return None
     release = (service.spec.selector or {}).get("release", "")
     return next((colour for colour in Colour if release == f"airflow-{colour}"), None)
@@ -62,25 +58,15 @@ def live_colour(cluster: Cluster) -> Colour | None:
 def installed_version(cluster: Cluster, colour: Colour) -> str | None:
     """The version of Airflow that a colour was installed for; None if it is not installed."""
     name = f"airflow-{colour}-pod-templates"
-    try:
-        found = cluster.core.read_namespaced_config_map(name, cluster.namespace)
-    except ApiException as error:
-        if error.status != NOT_FOUND:
-            raise
-        return None
-    version: str | None = found.metadata.labels.get("app.kubernetes.io/version")
+    templates = existing(cluster.core.read_namespaced_config_map, name, cluster.namespace)
+    version: str | None = templates and templates.metadata.labels.get("app.kubernetes.io/version")
     return version
 
 
 def has_gate(cluster: Cluster, colour: Colour) -> bool:
     """Whether the components of a colour wait at their start for the other colour's."""
-    try:
-        cluster.core.read_namespaced_config_map(f"airflow-{colour}-{START_GATE}", cluster.namespace)
-    except ApiException as error:
-        if error.status != NOT_FOUND:
-            raise
-        return False
-    return True
+    name = f"airflow-{colour}-{START_GATE}"
+    return existing(cluster.core.read_namespaced_config_map, name, cluster.namespace) is not None
 
 
 def deployment_name(colour: Colour, component: str) -> str:
