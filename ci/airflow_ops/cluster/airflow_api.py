@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
-from airflow_client.client import ApiClient, Configuration, DagRunApi, TriggerDAGRunPostBody
-from airflow_client.client.exceptions import ConflictException
+from airflow_client.client import ApiClient, Configuration, DAGApi, DAGPatchBody, DagRunApi, TriggerDAGRunPostBody
+from airflow_client.client.exceptions import ApiException, ConflictException
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 from urllib3 import Retry
 
@@ -103,6 +103,27 @@ def trigger(
     with contextlib.suppress(ConflictException):
         DagRunApi(client).trigger_dag_run(dag_id, body)
     return run_id
+
+
+def unpause(client: ApiClient, dag_id: str) -> bool:
+    """Unpause a DAG.
+
+    The answer is not read: one from Airflow 3.2 lacks fields that the client of 3.3 asks for.
+
+    Args:
+        client: Client of the running Airflow.
+        dag_id: The DAG.
+
+    Returns:
+        Whether there is such a DAG.
+
+    Raises:
+        ApiException: The API refuses.
+    """
+    answer = DAGApi(client).patch_dag_without_preload_content(dag_id, DAGPatchBody(is_paused=False))
+    if answer.status not in (200, 404):
+        raise ApiException(status=answer.status, reason=answer.reason)
+    return bool(answer.status == 200)
 
 
 def health(url: str, timeout: float = 5) -> dict[str, Any]:

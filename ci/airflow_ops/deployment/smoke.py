@@ -5,15 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_client.client import (
-    ApiClient,
-    DAGApi,
-    DAGPatchBody,
-    DagRunApi,
-    ImportErrorApi,
-    TaskInstanceApi,
-)
-from airflow_client.client.exceptions import NotFoundException
+from airflow_client.client import ApiClient, DagRunApi, ImportErrorApi, TaskInstanceApi
 from rich.live import Live
 from rich.table import Table
 
@@ -84,16 +76,8 @@ def pods_without_template(pods: dict[str, Any], sizes: Collection[str]) -> list[
     return lines
 
 
-def _unpause_canary(client: ApiClient) -> bool:
-    try:
-        DAGApi(client).patch_dag(CANARY, DAGPatchBody(is_paused=False))
-    except NotFoundException:
-        return False
-    return True
-
-
 def _wait_for_dag(client: ApiClient) -> None:
-    if not wait_until(lambda: _unpause_canary(client), DAG_SECONDS):
+    if not wait_until(lambda: airflow_api.unpause(client, CANARY), DAG_SECONDS):
         errors = ImportErrorApi(client).get_import_errors(limit=5).import_errors
         lines = [f"{e.filename}: {(e.stack_trace or '').strip().splitlines()[-1]}" for e in errors]
         raise fail(
