@@ -7,24 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from airflow_ops.cluster import jobs, lease
+from airflow_ops.cluster import components, jobs, lease
 from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.colours.record import refuse_open
-from airflow_ops.console import err, fail, out, styled
+from airflow_ops.console import fail, out, styled
 from airflow_ops.deployment import smoke
 from airflow_ops.environments.environment import Environment
 from airflow_ops.options import EnvironmentName, TrialOverlays
 from airflow_ops.recovery import backup as backups
-from airflow_ops.waiting import wait_until
 
 Backup = dict[str, Any]
 """One backup; `Backup` in charts/platform/files/scripts/backup.py describes its keys."""
-COMPONENTS = "tier=airflow,component in (scheduler,dag-processor,triggerer,api-server)"
-"""Pods of either colour that use the metadata database; worker pods use the API server instead."""
-STOPPED = "airflow-platform.io/replicas-before-restore"
-"""Annotation of a Deployment that a restore stopped: how many replicas it had, for this run or a later one."""
-STOP_SECONDS = 180
-START_SECONDS = 900
 SWAP_SECONDS = 300
 
 
@@ -60,9 +53,9 @@ def _bring_back(cluster: Cluster, name: str | None, discard_newer_runs: bool) ->
     """Put a backup in place of the database and start Airflow, from wherever an earlier restore was cut off."""
     found = backups.inspect(cluster)
     chosen = choose(found["backups"], name, cluster.environment.name)
-    if is_swapped(found, chosen) and (stopped := stopped_deployments(cluster)):
+    if is_swapped(found, chosen) and (stopped := components.stopped_deployments(cluster)):
         out.print(f"{chosen['name']} is in place already: continuing with the start of Airflow")
-        start(cluster, stopped)
+        components.start(cluster, stopped)
     else:
         check(found, chosen, discard_newer_runs)
         load(cluster, chosen)
@@ -172,76 +165,9 @@ def swap(cluster: Cluster, chosen: Backup, discard_newer_runs: bool) -> None:
 def stopped(cluster: Cluster) -> Iterator[None]:
     """Stop Airflow for the duration of a `with` block, and start it again even after an error."""
     began = time.monotonic()
-    stop(cluster)
+    components.stop(cluster)
     try:
         yield
     finally:
-        start(cluster, stopped_deployments(cluster))
+        components.start(cluster, components.stopped_deployments(cluster))
         out.print(f"Airflow was stopped for {time.monotonic() - began:.0f} s")
-
-
-def deployments(cluster: Cluster) -> list[Any]:
-    """The Deployments of `COMPONENTS`."""
-    return list(cluster.apps.list_namespaced_deployment(cluster.namespace, label_selector=COMPONENTS).items)
-
-
-def stopped_deployments(cluster: Cluster) -> dict[str, int]:
-    """The Deployments that a restore stopped, with the replicas they had."""
-    annotations = {each.metadata.name: each.metadata.annotations or {} for each in deployments(cluster)}
-    return {name: int(own[STOPPED]) for name, own in annotations.items() if STOPPED in own}
-
-
-def stop(cluster: Cluster) -> None:
-    """Scale the components to 0 and wait until their pods are gone; an annotation keeps each Deployment's replicas."""
-    for each in deployments(cluster):
-        if each.spec.replicas and STOPPED not in (each.metadata.annotations or {}):
-            change = {"metadata": {"annotations": {STOPPED: str(each.spec.replicas)}}, "spec": {"replicas": 0}}
-            cluster.apps.patch_namespaced_deployment(each.metadata.name, cluster.namespace, change)
-    with err.status("stopping Airflow"):
-        gone = wait_until(lambda: not _component_pods(cluster), STOP_SECONDS, 0.5)
-    if not gone:
-        left = _component_pods(cluster)
-        start(cluster, stopped_deployments(cluster))
-        raise fail(
-            f"{', '.join(left)} did not end in {STOP_SECONDS} s.",
-            "Nothing was changed. Find out why with `kubectl describe` and the pods' logs.",
-        )
-
-
-def _component_pods(cluster: Cluster) -> list[str]:
-    pods = cluster.core.list_namespaced_pod(cluster.namespace, label_selector=COMPONENTS).items
-    return [pod.metadata.name for pod in pods]
-
-
-def start(cluster: Cluster, replicas: dict[str, int]) -> None:
-    """Scale Deployments up again and wait until they are ready.
-
-    Args:
-        cluster: The environment.
-        replicas: Replicas by name of the Deployment.
-
-    Raises:
-        ProblemError: One does not become ready.
-    """
-    for name, count in replicas.items():
-        cluster.apps.patch_namespaced_deployment(name, cluster.namespace, {"spec": {"replicas": count}})
-    with err.status("starting Airflow"):
-        for name in replicas:
-            _wait_until_ready(cluster, name)
-    for name in replicas:
-        # The annotation is removed last: the next run starts every Deployment that still has it.
-        cluster.apps.patch_namespaced_deployment(
-            name, cluster.namespace, {"metadata": {"annotations": {STOPPED: None}}}
-        )
-
-
-def _wait_until_ready(cluster: Cluster, name: str) -> None:
-    def is_ready() -> bool:
-        found = cluster.apps.read_namespaced_deployment_status(name, cluster.namespace)
-        return bool((found.status.ready_replicas or 0) >= found.spec.replicas)
-
-    if not wait_until(is_ready, START_SECONDS):
-        raise fail(
-            f"Deployment {name} of {cluster.namespace} is not ready after {START_SECONDS} s.",
-            "The database is in place. Correct what keeps its pods from starting, then run the same command again.",
-        )
