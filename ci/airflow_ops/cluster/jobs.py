@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_ops.cluster.connection import Cluster
+from airflow_ops.cluster.connection import Cluster, existing
 from airflow_ops.cluster.pod_diagnosis import is_healthy, pod_evidence
 from airflow_ops.console import err, fail
 from airflow_ops.waiting import wait_until
@@ -93,8 +93,13 @@ def run(cluster: Cluster, wanted: dict[str, Any], what: str) -> list[str]:
     Raises:
         ProblemError: It fails or takes too long; the message has the reason that it printed, or the state of its pods.
     """
-    name = wanted["metadata"]["name"]
     cluster.kubectl("create", "-f", "-", stdin=json.dumps(wanted))
+    return _wait(cluster, wanted, what)
+
+
+def _wait(cluster: Cluster, wanted: dict[str, Any], what: str) -> list[str]:
+    """Wait for the end of a Job; gives the lines that its last container printed."""
+    name = wanted["metadata"]["name"]
     seconds = wanted["spec"]["activeDeadlineSeconds"] + START_SECONDS
     with err.status(f"{what} (Job {name})"):
         outcome = wait_until(lambda: _outcome(cluster, name), seconds, 0.5)
@@ -114,8 +119,30 @@ def run_for_result(cluster: Cluster, wanted: dict[str, Any], what: str) -> Any:
     Raises:
         ProblemError: See `run`.
     """
-    lines = run(cluster, wanted, what)
+    return _result(run(cluster, wanted, what))
+
+
+def _result(lines: list[str]) -> Any:
+    """What a script printed as its result."""
     return json.loads(next(line for line in reversed(lines) if line.startswith(RESULT)).removeprefix(RESULT))
+
+
+def resume_for_result(cluster: Cluster, wanted: dict[str, Any], what: str) -> Any:
+    """Do the same as `run_for_result` for a Job whose name tells what it is for.
+
+    One that an earlier command started is waited for, or its result is read; one that failed is run again.
+
+    Raises:
+        ProblemError: See `run`.
+    """
+    name = wanted["metadata"]["name"]
+    found = existing(cluster.batch.read_namespaced_job_status, name, cluster.namespace)
+    if found is not None and _outcome(cluster, name) == "Failed":
+        cluster.kubectl("delete", "job", name, "--cascade=foreground")
+        found = None
+    if found is None:
+        cluster.kubectl("create", "-f", "-", stdin=json.dumps(wanted))
+    return _result(_wait(cluster, wanted, what))
 
 
 def _outcome(cluster: Cluster, name: str) -> str:

@@ -288,6 +288,20 @@ def leads_to(cluster: Cluster, service: str, colour: Colour) -> bool:
     return bool(ready) and all(name.startswith(deployment_name(colour, API_SERVER)) for name in ready)
 
 
+def ready_api_server(cluster: Cluster) -> str:
+    """Name of a pod of an API server that is ready, of the colour that users reach if there is one.
+
+    Raises:
+        ProblemError: No API server is ready.
+    """
+    # The other colour may be about to end.
+    for colour in sorted(Colour, key=lambda colour: colour is not live_colour(cluster)):
+        for pod in pods(cluster, colour, API_SERVER):
+            if is_healthy(pod) and not pod.metadata.deletion_timestamp:
+                return str(pod.metadata.name)
+    raise fail(f"no API server of {cluster.namespace} is ready.", "Look at its pods.")
+
+
 def worker_pods(cluster: Cluster, colour: Colour) -> list[Any]:
     """The worker pods that a colour started and that have not ended."""
     return pods(cluster, colour, "worker")

@@ -32,6 +32,9 @@ OPEN = (Phase.UPGRADING, Phase.SOAKING, Phase.ROLLING_BACK)
 class State(StrEnum):
     """The states of an upgrade, and of a rollback; docs/upgrading.md says what happens in each."""
 
+    SNAPSHOT = "SNAPSHOT"
+    REHEARSE = "REHEARSE"
+    MIGRATE = "MIGRATE"
     PREPARE = "PREPARE"
     WARM = "WARM"
     SWITCH = "SWITCH"
@@ -97,6 +100,24 @@ class Probed(BaseModel):
     failures: list[str] = []
 
 
+class Rehearsal(BaseModel):
+    """What the rehearsal of a migration measured.
+
+    Attributes:
+        migration_seconds: How long the migration of a copy took.
+        database_bytes: Size of the copy.
+        start_seconds: From the start of a whole new Airflow on it to the first answer of its API server.
+        bridged: Columns that were given a default for the former Airflow.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    migration_seconds: float
+    database_bytes: int
+    start_seconds: float
+    bridged: list[str]
+
+
 class Record(BaseModel):
     """An upgrade: from where to where, how far it is, and what it measured.
 
@@ -107,6 +128,9 @@ class Record(BaseModel):
         target: The colour that is to work.
         digest: Digest of the target's manifests: an upgrade that continues must have begun with the same ones.
         import_errors: How many DAG files could not be imported before.
+        migrates: Whether the target needs another schema of the metadata database.
+        backup: Name of the backup that was made before the migration.
+        rehearsal: What the migration of a copy measured.
         passages: The states that were passed, in order.
         reason: Why it was rolled back.
         probed: What the prober counted, by kind of request.
@@ -120,6 +144,9 @@ class Record(BaseModel):
     target: Side
     digest: str
     import_errors: int = 0
+    migrates: bool = False
+    backup: str = ""
+    rehearsal: Rehearsal | None = None
     passages: list[Passage] = []
     reason: str = ""
     probed: dict[str, Probed] = {}

@@ -1,11 +1,14 @@
 """`deploy`: install an environment from values/, in the order that a database migration needs."""
 
 import time
+from typing import Annotated
+
+import typer
 
 from airflow_ops.cluster import lease
 from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.console import out, styled
-from airflow_ops.deployment import dag_push, helm, live_checks, preflight, smoke
+from airflow_ops.deployment import dag_push, helm, live_checks, maintenance, preflight, smoke
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import releases
 from airflow_ops.options import EnvironmentName, TrialOverlays
@@ -17,13 +20,20 @@ INSTALL_SECONDS = {"platform": 3900, "airflow": 900}
 def deploy(
     name: EnvironmentName,
     overlay: TrialOverlays = None,
+    maintenance_window: Annotated[
+        bool, typer.Option("--maintenance-window", help="Stop Airflow, then bring another version of it.")
+    ] = False,
+    wait_for_tasks: Annotated[
+        int, typer.Option(min=0, help="Seconds that a maintenance window waits for running tasks.")
+    ] = 1800,
 ) -> None:
     """Deploy an environment to the cluster of kubectl's context: preflight, platform with migration, Airflow, smoke.
 
     Nothing is changed unless the preflight succeeds. A deploy that was cut off
     can be run again, and a deploy that changes nothing restarts nothing. While
     another operation changes the environment, it is named and the exit code is 3.
-    Another version of Airflow comes with `upgrade`, not with `deploy`.
+    Another version of Airflow comes with `upgrade`. Where that says that both
+    versions cannot work on one schema: `deploy --maintenance-window`.
 
     Example: airflow-ops deploy dev
     """
@@ -33,8 +43,13 @@ def deploy(
     with lease.hold(cluster, "deploy"):
         live_checks.check_colour(cluster)
         schema = preflight.check_cluster(cluster, manifests)
-        live_checks.check_version(cluster, schema)
+        is_beside = not live_checks.check_version(cluster, schema)
+        if is_beside and not maintenance_window:
+            raise live_checks.refuse_version(cluster, schema)
+        if is_beside:
+            maintenance.begin(cluster, wait_for_tasks)
         _install(cluster)
+        maintenance.end(cluster)
         smoke.check(cluster)
     forward = f"kubectl --context {cluster.context} -n {cluster.namespace} port-forward service/airflow 8080"
     out.print(f"page: {forward}", soft_wrap=True)

@@ -25,17 +25,37 @@ def check_colour(cluster: Cluster) -> None:
         )
 
 
-def check_version(cluster: Cluster, schema: Schema) -> None:
-    """Check that the deploy does not replace one version of Airflow by another where an upgrade can do it.
+def check_version(cluster: Cluster, schema: Schema) -> bool:
+    """Check whether a deploy may bring the version of the values: an upgrade brings another one.
+
+    Returns:
+        Whether it may; if not, it can be done in a maintenance window.
 
     Raises:
-        ProblemError: The installed version is another one, and both work on the same schema.
+        ProblemError: The image is older than the schema, and so is not the version that works.
     """
-    name, wanted = cluster.environment.name, cluster.environment.values["global"]["airflowVersion"]
+    wanted = cluster.environment.values["global"]["airflowVersion"]
     installed = installed_version(cluster, active_colour(cluster.environment))
-    if installed not in (None, wanted) and schema.is_migrated:
+    if installed is None:
+        return True
+    if schema.is_ahead:
+        if installed == wanted:
+            return True
         raise fail(
-            f"{name} runs Airflow {installed}, the values say {wanted}: both would run side by side.",
-            f"Use `airflow-ops upgrade {name} --to {wanted}`, which replaces it while tasks run.",
+            f"the metadata database has a newer schema than Airflow {wanted}: {schema}.",
+            f"{cluster.environment.name} runs {installed}: write that version or a newer one into values/.",
             2,
         )
+    return installed == wanted and schema.is_migrated
+
+
+def refuse_version(cluster: Cluster, schema: Schema) -> Exception:
+    """The error for a deploy that would put two versions of Airflow side by side."""
+    name, wanted = cluster.environment.name, cluster.environment.values["global"]["airflowVersion"]
+    installed = installed_version(cluster, active_colour(cluster.environment))
+    why = f"the values say {wanted}" if installed != wanted else f"its image needs another schema: {schema}"
+    return fail(
+        f"{name} runs Airflow {installed}, {why}: both would run side by side.",
+        f"Use `airflow-ops upgrade {name} --to {wanted}`, which replaces it while tasks run.",
+        2,
+    )

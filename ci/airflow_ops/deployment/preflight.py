@@ -3,7 +3,7 @@
 import ast
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -56,15 +56,18 @@ if not broken:
     import json
     from alembic.script import ScriptDirectory
     revisions = {"alembic_version": "airflow.migrations", "alembic_version_fab": "airflow.providers.fab.migrations"}
-    image, database = {}, {}
-    for table, package in revisions.items():
-        image[table] = ScriptDirectory(str(files(package))).get_current_head()
+    image, database, unknown = {}, {}, []
+    scripts = {table: ScriptDirectory(str(files(package))) for table, package in revisions.items()}
+    for table, script in scripts.items():
+        image[table] = script.get_current_head()
     if url:
         with sqlalchemy.create_engine(url).connect() as connection:
             for table in revisions:
                 if sqlalchemy.inspect(connection).has_table(table):
                     database[table] = connection.scalar(sqlalchemy.text("SELECT version_num FROM " + table))
-    print("schema: " + json.dumps({"image": image, "database": database}))
+                    if database[table] not in {script.revision for script in scripts[table].walk_revisions()}:
+                        unknown.append(table)
+    print("schema: " + json.dumps({"image": image, "database": database, "unknown": unknown}))
 sys.exit(bool(broken))
 """
 
@@ -100,15 +103,30 @@ class Schema:
     Attributes:
         image: What the image needs.
         database: What the database has; empty before the first migration.
+        unknown: The tables whose revision in the database the image does not know: a newer Airflow has migrated it.
     """
 
     image: dict[str, str]
     database: dict[str, str]
+    unknown: list[str] = field(default_factory=list)
 
     @property
     def is_migrated(self) -> bool:
         """Whether the database has a schema, and the one that the image needs."""
         return bool(self.database) and all(self.image[table] == found for table, found in self.database.items())
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the database has a newer schema than the image: an upgrade with a migration was rolled back."""
+        return bool(self.unknown)
+
+    def __str__(self) -> str:
+        """Where the two differ."""
+        differ = {table: (found, self.image[table]) for table, found in self.database.items()}
+        said = [
+            f"{table} is {found}, it needs {needed}" for table, (found, needed) in differ.items() if found != needed
+        ]
+        return ", ".join(said) or "there is none"
 
 
 def check_cluster(cluster: Cluster, manifests: list[Manifest]) -> Schema:

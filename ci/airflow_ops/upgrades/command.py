@@ -13,7 +13,7 @@ from airflow_ops.deployment import preflight as deployment_preflight
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import active_colour
 from airflow_ops.options import EnvironmentName, TrialOverlays
-from airflow_ops.upgrades import machine, preflight, prober
+from airflow_ops.upgrades import machine, migration, preflight, prober
 from airflow_ops.upgrades.report import describe, show_record
 from airflow_ops.upgrades.steps import Move
 
@@ -65,10 +65,11 @@ def _begin(cluster: Cluster, store: RecordStore) -> Record | None:
         return None
     # Only the colour's manifests: what the platform's would make is not made before the promotion.
     manifests = preflight.wanted(cluster, live.other(active))
-    preflight.check_schema(deployment_preflight.check_cluster(cluster, manifests))
+    schema = deployment_preflight.check_cluster(cluster, manifests)
+    migrates = preflight.check_schema(cluster, schema, live.installed_version(cluster, active))
     preflight.check_source(cluster, active)
     preflight.check_health(cluster)
-    record = preflight.new_record(cluster, active, manifests)
+    record = preflight.new_record(cluster, active, manifests, migrates)
     prober.start(cluster, record)
     store.write(record)
     return record
@@ -124,6 +125,12 @@ def rollback(
         store = RecordStore(cluster)
         record = _open_record(store, name)
         move = Move(cluster, record, record.source)
+        if record.phase is Phase.SOAKING and (left := migration.unreadable_tasks(cluster, record)):
+            raise fail(
+                f"Airflow {record.source.version} does not know the state of {', '.join(left[:5])}.",
+                "Answer them on the page, or mark them as failed, then run this again.",
+                2,
+            )
         if record.phase is not Phase.ROLLING_BACK:
             machine.begin_rollback(move, store, "asked for")
         machine.go_back(move, store)

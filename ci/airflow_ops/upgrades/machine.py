@@ -9,6 +9,9 @@ from airflow_ops.console import ProblemError, RefusalError, err, fail, out, styl
 from airflow_ops.upgrades.prober import probing
 from airflow_ops.upgrades.steps import Move
 
+HARMLESS = {State.SNAPSHOT, State.REHEARSE}
+"""States that change nothing that runs."""
+
 
 def go_forward(move: Move, store: RecordStore, is_held: Callable[[], bool]) -> None:
     """Upgrade: run the states that are not passed yet; after a failure go back.
@@ -46,6 +49,10 @@ def _return(move: Move, store: RecordStore, problem: ProblemError) -> None:
     first = " ".join(problem.message.splitlines()[:2])
     source = move.record.source.colour
     err.print(styled("failed", "bold red"), problem.message)
+    if {passage.state for passage in move.record.passages} <= HARMLESS:
+        move.record.phase, move.record.reason = Phase.ROLLED_BACK, first
+        store.write(move.record)
+        raise fail(f"the upgrade ended before it changed anything: {problem.message}", problem.fix) from problem
     err.print(f"going back to {source}")
     back = Move(move.cluster, move.record, move.record.source)
     begin_rollback(back, store, first)

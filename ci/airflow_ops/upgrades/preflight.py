@@ -8,6 +8,7 @@ from airflow_ops.console import fail, out, styled
 from airflow_ops.deployment.preflight import Schema
 from airflow_ops.manifests import live_objects
 from airflow_ops.manifests.objects import Colour, Manifest, parse, releases, template
+from airflow_ops.recovery import backup as backups
 from airflow_ops.upgrades.steps import import_errors, platform_release
 
 
@@ -64,20 +65,40 @@ def check_version(cluster: Cluster, to: str) -> None:
         )
 
 
-def check_schema(schema: Schema) -> None:
-    """Check that both colours can work on the schema that the metadata database has.
+def check_schema(cluster: Cluster, schema: Schema, installed: str | None) -> bool:
+    """Check what a migration needs, if the image needs one.
+
+    Args:
+        cluster: The environment.
+        schema: The schemas of the image and of the metadata database.
+        installed: The version of Airflow that works.
+
+    Returns:
+        Whether the image needs a migration.
 
     Raises:
-        ProblemError: The image needs another one.
+        ProblemError: The image is older than the schema, or there can be no backup or no copy to rehearse on.
     """
-    if not schema.is_migrated:
-        differ = {table: (found, schema.image[table]) for table, found in schema.database.items()}
-        said = ", ".join(f"{table} is {found}, it needs {needed}" for table, (found, needed) in differ.items())
+    if schema.is_migrated:
+        return False
+    version = cluster.environment.values["global"]["airflowVersion"]
+    if schema.is_ahead:
+        if version == installed:
+            return False
         raise fail(
-            f"the image needs another schema of the metadata database: {said or 'there is none'}.",
-            "An upgrade with a migration is not supported yet: announce a maintenance window and use `deploy`.",
+            f"the metadata database has a newer schema than Airflow {version}: {schema}.",
+            "There is no way back to an older version after a promotion but a restore. Give a newer version.",
             2,
         )
+    if not backups.inspect(cluster)["may_create"]:
+        raise fail(
+            f"Airflow {version} needs a migration, and the role of the metadata Secret may not create databases: "
+            "there can be no copy to rehearse it on.",
+            "Give that Secret the key connection-admin, with a role that may (charts/platform/README.md).",
+            2,
+        )
+    out.print(styled("ok", "green"), "a backup can be made, and a copy to rehearse the migration on")
+    return True
 
 
 def check_source(cluster: Cluster, source: Colour) -> None:
@@ -112,13 +133,14 @@ def check_health(cluster: Cluster) -> None:
     out.print(styled("ok", "green"), "metadata database, scheduler, triggerer and DAG processor are healthy")
 
 
-def new_record(cluster: Cluster, source: Colour, manifests: list[Manifest]) -> Record:
+def new_record(cluster: Cluster, source: Colour, manifests: list[Manifest], migrates: bool) -> Record:
     """The record of an upgrade that begins: both sides with their replicas.
 
     Args:
         cluster: The environment.
         source: The colour that works.
         manifests: Those of the other colour, from `wanted`.
+        migrates: Whether the other colour needs another schema.
 
     Raises:
         ProblemError: The platform cannot be rendered.
@@ -147,4 +169,5 @@ def new_record(cluster: Cluster, source: Colour, manifests: list[Manifest]) -> R
         ),
         digest=digest(cluster, target, manifests),
         import_errors=import_errors(cluster),
+        migrates=migrates,
     )

@@ -12,8 +12,7 @@ from typing import IO, Any, NamedTuple
 
 from airflow_ops import programs
 from airflow_ops.cluster.connection import Cluster
-from airflow_ops.cluster.pod_diagnosis import is_healthy
-from airflow_ops.colours.live import API_SERVER, live_colour, pods
+from airflow_ops.colours.live import API_SERVER, ready_api_server
 from airflow_ops.console import fail
 from airflow_ops.manifests.objects import Colour
 from airflow_ops.waiting import wait_until
@@ -128,7 +127,7 @@ def watch(cluster: Cluster, *, hold: bool) -> Iterator[View]:
     Raises:
         ProblemError: No API server runs, or the hold does not begin.
     """
-    pod = _api_server(cluster)
+    pod = ready_api_server(cluster)
     command = [programs.find("kubectl"), "--context", cluster.context, "--namespace", cluster.namespace]
     command += ["exec", "--stdin", pod, "--container", API_SERVER, "--"]
     command += ["python", "-c", LOOK, "hold" if hold else "look", str(LOOK_SECONDS[hold])]
@@ -157,15 +156,6 @@ def _end(process: "subprocess.Popen[str]") -> None:
         process.wait(10)
     except subprocess.TimeoutExpired:
         process.kill()
-
-
-def _api_server(cluster: Cluster) -> str:
-    # The colour that users reach: the other one may be about to end.
-    for colour in sorted(Colour, key=lambda colour: colour is not live_colour(cluster)):
-        for pod in pods(cluster, colour, API_SERVER):
-            if is_healthy(pod) and not pod.metadata.deletion_timestamp:
-                return str(pod.metadata.name)
-    raise fail(f"no API server of {cluster.namespace} is ready.", "Look at its pods.")
 
 
 def queued_without_pod(cluster: Cluster, view: View) -> list[QueuedTask]:

@@ -7,7 +7,7 @@ from functools import partial
 
 from airflow_client.client import ImportErrorApi
 
-from airflow_ops.cluster import airflow_api
+from airflow_ops.cluster import airflow_api, jobs
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours import live
 from airflow_ops.colours.live import API_SERVER, JOB_TYPES, SINGLE, USERS, execution_service
@@ -15,7 +15,8 @@ from airflow_ops.colours.record import Record, Side, State
 from airflow_ops.console import ProblemError, err, fail, out, styled
 from airflow_ops.deployment import helm, smoke
 from airflow_ops.manifests.objects import Colour, Release, releases
-from airflow_ops.upgrades import prober, queue_hold
+from airflow_ops.recovery import backup as backups
+from airflow_ops.upgrades import migration, prober, queue_hold, rehearsal
 from airflow_ops.waiting import wait_until
 
 INSTALL_SECONDS = 900
@@ -63,11 +64,16 @@ class Move:
 
     def states(self) -> dict[State, str]:
         """The states of this way in order, with what is told."""
-        return FORWARD if self.is_forward else BACK
+        if not self.is_forward:
+            return BACK
+        return {**MIGRATION, **FORWARD} if self.record.migrates else FORWARD
 
     def step(self, state: State) -> Callable[[], None]:
         """What is done in a state."""
         return {
+            State.SNAPSHOT: self.snapshot,
+            State.REHEARSE: self.rehearse,
+            State.MIGRATE: self.migrate,
             State.PREPARE: self.prepare,
             State.WARM: self.warm,
             State.SWITCH: self.switch,
@@ -76,6 +82,25 @@ class Move:
             State.VERIFY: self.verify,
             State.FINALIZE: self.finalize,
         }[state]
+
+    def snapshot(self) -> None:
+        """Back up the metadata database."""
+        job = backups.backup_job(backups.cron_job(self.cluster))
+        made = jobs.run_for_result(self.cluster, job, "backing up")
+        self.record.backup = made["name"]
+        out.print(f"  backup {made['name']} ({backups.megabytes(made['bytes'])})")
+
+    def rehearse(self) -> None:
+        """Migrate a copy of the metadata database, and let both versions work on it."""
+        self.record.rehearsal = found = rehearsal.rehearse(self.cluster, self.record)
+        out.print(f"  {self.record.source.version} works on the schema of {self.record.target.version}; ", end="")
+        out.print(f"the migration of a copy took {found.migration_seconds:.0f} s")
+
+    def migrate(self) -> None:
+        """Migrate the metadata database."""
+        done = migration.migrate(self.cluster, self.record)
+        bridged = f", with a default for {', '.join(done['bridged'])}" if done["bridged"] else ""
+        out.print(f"  migrated in {done['seconds']:.0f} s, try {done['tries']}{bridged}")
 
     def prepare(self) -> None:
         """Install the other colour: its API servers start, nothing of it works."""
@@ -112,6 +137,8 @@ class Move:
 
     def quiesce(self) -> None:
         """Stop what works in one colour only, while no task is queued and every queued task has its pod."""
+        if not self.is_forward:
+            migration.rewrite_run_types(self.cluster, self.record)
         began = time.monotonic()
         with queue_hold.watch(self.cluster, hold=True) as view:
             held = time.monotonic()
@@ -201,7 +228,9 @@ class Move:
             )
         if self.is_forward:
             helm.install(self.cluster, platform_release(self.cluster, self.to.colour), PLATFORM_SECONDS)
+            migration.remove_defaults(self.cluster, self.record)
         else:
+            migration.end_rewriting(self.cluster, self.record)
             live.point(self.cluster, [execution_service(self.away.colour)], self.to.colour)
             live.autoscale(self.cluster, self.to.colour, self.to.least)
         everything = dict.fromkeys(live.deployments(self.cluster, self.away.colour), 0)
@@ -220,6 +249,12 @@ def import_errors(cluster: Cluster) -> int:
         return int(ImportErrorApi(client).get_import_errors(limit=1).total_entries)
 
 
+MIGRATION = {
+    State.SNAPSHOT: "back up the metadata database",
+    State.REHEARSE: "migrate a copy of the metadata database; try both versions on it",
+    State.MIGRATE: "migrate the metadata database while the present version works",
+}
+"""The first states of an upgrade to another schema. Nothing that runs is changed before MIGRATE."""
 FORWARD = {
     State.PREPARE: "install the other colour; its API servers start",
     State.WARM: "warm its API servers; start its other components, which wait",

@@ -15,7 +15,7 @@ from airflow_ops.console import ProblemError, RefusalError, fail
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import Colour
 from airflow_ops.upgrades import machine
-from airflow_ops.upgrades.steps import BACK, FORWARD, Move
+from airflow_ops.upgrades.steps import BACK, FORWARD, MIGRATION, Move
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
 FORWARD_RAN = [f"{state} green" for state in FORWARD]
@@ -114,6 +114,35 @@ def test_a_failure_in_any_state_leads_back(world: World, state: State) -> None:
     written = Record.model_validate_json(world.written)
     assert written.phase is Phase.ROLLED_BACK
     assert written.reason == f"{state} green went wrong."
+
+
+def migrating_record() -> Record:
+    record = new_record()
+    record.migrates = True
+    return record
+
+
+def test_a_migration_comes_before_everything_else(world: World) -> None:
+    upgrade(migrating_record())
+    assert world.ran == [*(f"{state} green" for state in MIGRATION), *FORWARD_RAN]
+
+
+@pytest.mark.parametrize("state", [State.SNAPSHOT, State.REHEARSE])
+def test_a_rehearsal_that_fails_ends_the_upgrade_as_nothing_was_changed(world: World, state: State) -> None:
+    world.fails = {f"{state} green"}
+    with pytest.raises(ProblemError, match=f"ended before it changed anything: {state} green went wrong"):
+        upgrade(migrating_record())
+    assert not [name for name in world.ran if name.endswith("blue")]
+    written = Record.model_validate_json(world.written)
+    assert written.phase is Phase.ROLLED_BACK
+    assert written.reason == f"{state} green went wrong."
+
+
+def test_a_migration_that_fails_leads_back(world: World) -> None:
+    world.fails = {"MIGRATE green"}
+    with pytest.raises(ProblemError, match="rolled back, because MIGRATE green went wrong"):
+        upgrade(migrating_record())
+    assert world.ran == [*(f"{state} green" for state in MIGRATION), *BACK_RAN]
 
 
 @pytest.mark.parametrize("state", [*BACK, State.FINALIZE])

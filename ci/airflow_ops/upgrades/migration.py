@@ -1,0 +1,179 @@
+"""Migrate the metadata database while the older Airflow works on it, and build the bridges that it needs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from airflow_ops.cluster import jobs
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.colours import live
+from airflow_ops.colours.record import Record
+from airflow_ops.console import fail
+from airflow_ops.manifests.objects import Object
+from airflow_ops.recovery import backup as backups
+from airflow_ops.upgrades import bridges
+
+PROGRAM = Path(__file__).with_name("migration_program.py")
+TRIES = 10
+LOCK_SECONDS = 5
+"""How long a statement of the migration may wait for a lock; all queries that come after it wait too."""
+RESOURCES = {
+    "requests": {"cpu": "100m", "memory": "1Gi", "ephemeral-storage": "128Mi"},
+    "limits": {"cpu": "2", "memory": "3Gi", "ephemeral-storage": "2Gi"},
+}
+"""A whole Airflow with one process of each component and two tasks takes 1.5 GB."""
+EXECUTE = """
+import json, sys, time
+from airflow import settings
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+rows = []
+for statement in json.load(sys.stdin):
+    for left in reversed(range(10)):
+        try:
+            with settings.engine.begin() as connection:
+                connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+                done = connection.execute(text(statement))
+                rows.append([list(row) for row in done] if done.returns_rows else [])
+            break
+        except DBAPIError as error:
+            if not left or "lock timeout" not in str(error):
+                sys.exit(str(error.orig).strip())
+            time.sleep(1)
+print("rows: " + json.dumps(rows))
+"""
+"""Runs in a pod of the API server: each statement in a transaction of its own, again while somebody holds a lock."""
+
+
+def container(cluster: Cluster, template: Object, image: str, name: str, command: list[str], **env: str) -> Object:
+    """A container with an image of Airflow and the credentials of the metadata database.
+
+    Args:
+        cluster: The environment.
+        template: The jobTemplate of the CronJob for backups, whose mounts and network it takes.
+        image: The image.
+        name: The container's name.
+        command: What it runs.
+        **env: Further environment variables, none of them secret.
+    """
+    environment = cluster.environment
+    secrets = {
+        **backups.admin_login(cluster),
+        "AIRFLOW__CORE__FERNET_KEY": (environment.secret("fernet"), "fernet-key"),
+        "AIRFLOW__API__SECRET_KEY": (environment.secret("api"), "api-secret-key"),
+    }
+    made = backups.container(template, "store", command, secrets)
+    made["env"] += [{"name": key, "value": value} for key, value in env.items()]
+    return {**made, "name": name, "image": image, "resources": RESOURCES}
+
+
+def command(record: Record, database: str | None = None) -> list[str]:
+    """The command that migrates the metadata database, or a copy of it.
+
+    Args:
+        record: The upgrade.
+        database: Name of the copy.
+    """
+    settings = {
+        "defaults": bridges.defaults(bridges.between(record.source.version, record.target.version)),
+        "tries": TRIES,
+        "lock_seconds": LOCK_SECONDS,
+        "database": database,
+    }
+    return ["python", "-c", PROGRAM.read_text(), json.dumps(settings)]
+
+
+def auth_manager(cluster: Cluster) -> str:
+    """Class of the environment's auth manager, whose tables are migrated too."""
+    return str(cluster.environment.values["airflow"]["config"]["core"]["auth_manager"])
+
+
+def migrate(cluster: Cluster, record: Record) -> dict[str, Any]:
+    """Migrate the metadata database. A Job that does it already, for a command that was killed, is waited for.
+
+    Returns:
+        `seconds` that it took, `tries` until it had its locks, and columns that were `bridged`.
+
+    Raises:
+        ProblemError: It fails, or somebody holds a lock for longer than all tries take.
+    """
+    template = backups.job_template(cluster)
+    run = container(
+        cluster,
+        template,
+        record.target.image,
+        "migrate",
+        command(record),
+        AIRFLOW__CORE__AUTH_MANAGER=auth_manager(cluster),
+    )
+    seconds = cluster.environment.values["platform"]["migration"]["deadline"]
+    job = jobs.job("airflow-upgrade-migrate", template, [run], seconds)
+    job["metadata"]["name"] = f"airflow-upgrade-migrate-{record.id}"
+    done: dict[str, Any] = jobs.resume_for_result(cluster, job, "migrating the metadata database")
+    return done
+
+
+def execute(cluster: Cluster, statements: list[str]) -> list[list[list[Any]]]:
+    """Run SQL in the metadata database, as Airflow's role; gives the rows of each statement.
+
+    Args:
+        cluster: The environment; an API server of it runs.
+        statements: Statements that may be repeated.
+
+    Raises:
+        ProblemError: The database refuses one.
+    """
+    if not statements:
+        return []
+    pod = live.ready_api_server(cluster)
+    words = ("exec", "--stdin", pod, "--container", live.API_SERVER, "--", "python", "-c", EXECUTE)
+    said = cluster.kubectl(*words, stdin=json.dumps(statements))
+    line = next((line for line in said.splitlines() if line.startswith("rows: ")), None)
+    if line is None:
+        raise fail(f"the metadata database cannot be changed: {said[-300:]}", "Run the same command again.")
+    rows: list[list[list[Any]]] = json.loads(line.removeprefix("rows: "))
+    return rows
+
+
+def rewrite_run_types(cluster: Cluster, record: Record) -> None:
+    """From now on no DAG run has a type that the former Airflow does not know.
+
+    Raises:
+        ProblemError: The database refuses.
+    """
+    execute(cluster, bridges.rewrite_statements(bridges.between(record.source.version, record.target.version)))
+
+
+def end_rewriting(cluster: Cluster, record: Record) -> None:
+    """Nothing of the newer Airflow is left: new runs need no rewriting.
+
+    Raises:
+        ProblemError: The database refuses.
+    """
+    if bridges.between(record.source.version, record.target.version):
+        execute(cluster, bridges.REMOVE_TRIGGER)
+
+
+def remove_defaults(cluster: Cluster, record: Record) -> None:
+    """Take back the defaults that the former Airflow needed, as the schema of the present one is without them.
+
+    Raises:
+        ProblemError: The database refuses.
+    """
+    columns = bridges.defaults(bridges.between(record.source.version, record.target.version))
+    execute(cluster, [f'ALTER TABLE "{table}" ALTER "{column}" DROP DEFAULT' for table, column, _ in columns])
+
+
+def unreadable_tasks(cluster: Cluster, record: Record) -> list[str]:
+    """Task instances in a state that the former Airflow does not know.
+
+    Raises:
+        ProblemError: The database does not answer.
+    """
+    between = bridges.between(record.source.version, record.target.version)
+    states = ", ".join(f"'{state}'" for bridge in between for state in bridge.unreadable_states)
+    if not states:
+        return []
+    query = f"SELECT DISTINCT dag_id, task_id, state FROM task_instance WHERE state IN ({states})"  # noqa: S608 our own names
+    return [f"{dag}.{task} ({state})" for dag, task, state in execute(cluster, [query])[0]]

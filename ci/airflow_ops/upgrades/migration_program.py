@@ -1,0 +1,179 @@
+"""Migrate a metadata database to the schema of this image while an older Airflow works on it. Runs in a pod.
+
+    python -c PROGRAM SETTINGS
+
+SETTINGS is JSON: `defaults` (lists of table, column and default value), `tries`, `lock_seconds`, and `database`, the
+name of another database than that of CONNECTION, or null. Environment: CONNECTION, WORK (a folder for `migrated.json`),
+and what `airflow db migrate` needs. The last line is `result: JSON`, or `problem: ...` with exit code 1.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+REVISIONS = {"alembic_version": "airflow.migrations", "alembic_version_fab": "airflow.providers.fab.migrations"}
+"""Tables with a schema's revision, and the package whose newest migration it has to be."""
+LOOK_SECONDS = 0.2
+"""Between two looks whether a column is there that needs a default; without it the older Airflow cannot insert."""
+WAIT_SECONDS = 5
+"""Between two tries: whoever holds the lock may be done."""
+COLUMNS = """
+SELECT table_name, column_name, data_type, is_nullable = 'YES', column_default IS NOT NULL OR is_identity = 'YES'
+FROM information_schema.columns WHERE table_schema = current_schema()
+"""
+Columns = dict[str, dict[str, tuple[str, bool, bool]]]
+"""Type, whether it may be NULL, and whether it has a default, by table and column."""
+
+
+class ProblemError(Exception):
+    """Why the database cannot be migrated, in words for the user."""
+
+
+def engine(url: sa.URL) -> sa.Engine:
+    """An engine that keeps no connection."""
+    return sa.create_engine(url, poolclass=sa.NullPool, connect_args={"connect_timeout": 20})
+
+
+def columns(database: sa.Engine) -> Columns:
+    """The columns of every table."""
+    found: Columns = {}
+    with database.connect() as connection:
+        for table, column, kind, nullable, has_default in connection.execute(sa.text(COLUMNS)):
+            found.setdefault(table, {})[column] = (kind, nullable, has_default)
+    return found
+
+
+def bridge(database: sa.Engine, defaults: list[list[str]]) -> list[str]:
+    """Give columns the defaults that an older Airflow needs; gives those that have it now.
+
+    A lock that cannot be had at once is left for the next time: waiting for it would hold up every query behind it.
+    """
+    there = columns(database)
+    done = []
+    for table, column, value in defaults:
+        _, nullable, has_default = there.get(table, {}).get(column, ("", True, False))
+        if has_default:
+            done.append(f"{table}.{column}")
+        elif not nullable:
+            try:
+                with database.begin() as connection:
+                    connection.execute(sa.text("SET LOCAL lock_timeout = '1s'"))
+                    connection.execute(sa.text(f'ALTER TABLE "{table}" ALTER "{column}" SET DEFAULT {value}'))
+            except sa.exc.DBAPIError:
+                continue
+            done.append(f"{table}.{column}")
+    return done
+
+
+def migrate(database: sa.Engine, settings: dict[str, Any]) -> int:
+    """Run `airflow db migrate`, again and again while somebody else holds a lock; gives the number of tries.
+
+    Raises:
+        ProblemError: It fails for another reason, or no try gets its locks.
+    """
+    url = database.url.render_as_string(hide_password=False)
+    # A statement that waits for a lock holds up all queries that come after it, so it must not wait long.
+    options = f"-c lock_timeout={settings['lock_seconds']}s"
+    env = {**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url, "PGOPTIONS": options}
+    log = Path("/tmp/migrate.log")  # noqa: S108 an emptyDir of the pod
+    for number in range(1, settings["tries"] + 1):
+        with log.open("w") as output:
+            process = subprocess.Popen(["airflow", "db", "migrate"], env=env, stdout=output, stderr=subprocess.STDOUT)
+            while process.poll() is None:
+                bridge(database, settings["defaults"])
+                time.sleep(LOOK_SECONDS)
+        text = log.read_text()
+        print(text, flush=True)
+        if process.returncode == 0:
+            return number
+        if "lock timeout" not in text:
+            raise ProblemError(f"`airflow db migrate` failed: {text.strip().splitlines()[-1]}")
+        print(f"try {number} did not get a lock in {settings['lock_seconds']} s", flush=True)
+        time.sleep(WAIT_SECONDS)
+    raise ProblemError(
+        f"`airflow db migrate` did not get its locks in {settings['tries']} tries: somebody holds a transaction open"
+    )
+
+
+def unmigrated(database: sa.Engine) -> list[str]:
+    """Tables whose revision is not this image's: `airflow db migrate` succeeds where it could not import something."""
+    from alembic.script import ScriptDirectory
+
+    left = []
+    with database.connect() as connection:
+        for table, package in REVISIONS.items():
+            if sa.inspect(connection).has_table(table):
+                found = connection.scalar(sa.text(f"SELECT version_num FROM {table}"))  # noqa: S608 our own names
+                head = ScriptDirectory(str(files(package))).get_current_head()
+                if found != head:
+                    left.append(f"{table} is {found} and not {head}")
+    return left
+
+
+def incompatible(database: sa.Engine, before: Columns, after: Columns) -> list[str]:
+    """What an Airflow that was made for the former schema cannot do on the present one, a line for each column."""
+    lines = []
+    for table, former in before.items():
+        present = after.get(table)
+        if present is None:
+            lines.append(f"table {table} is gone")
+            continue
+        for column, (kind, _, _) in former.items():
+            if column not in present:
+                lines.append(f"column {table}.{column} is gone")
+            elif present[column][0] != kind and has_rows(database, table):
+                lines.append(f"column {table}.{column} is {present[column][0]} and no longer {kind}")
+        lines += [
+            f"column {table}.{column} is new and needs a value"
+            for column, (_, nullable, has_default) in present.items()
+            if column not in former and not nullable and not has_default
+        ]
+    return lines
+
+
+def has_rows(database: sa.Engine, table: str) -> bool:
+    """Whether a table has a row."""
+    with database.connect() as connection:
+        return bool(connection.scalar(sa.text(f'SELECT EXISTS (SELECT 1 FROM "{table}")')))  # noqa: S608 a name of the catalogue
+
+
+def main(settings: dict[str, Any]) -> dict[str, Any]:
+    """Migrate, and compare the schema with the former one."""
+    from airflow.configuration import conf
+
+    conf.getimport("core", "auth_manager")
+    url = sa.make_url(os.environ["CONNECTION"])
+    database = engine(url.set(database=settings["database"]) if settings["database"] else url)
+    before = columns(database)
+    began = time.monotonic()
+    tries = migrate(database, settings)
+    seconds = time.monotonic() - began
+    if left := unmigrated(database):
+        raise ProblemError(f"after `airflow db migrate` {'; '.join(left)}")
+    bridged = bridge(database, settings["defaults"])
+    with database.connect() as connection:
+        size = connection.scalar(sa.text("SELECT pg_database_size(current_database())"))
+    found = {
+        "seconds": round(seconds, 1),
+        "tries": tries,
+        "bridged": bridged,
+        "bytes": size,
+        "incompatible": incompatible(database, before, columns(database)),
+    }
+    (Path(os.environ["WORK"]) / "migrated.json").write_text(json.dumps(found))
+    return found
+
+
+if __name__ == "__main__":
+    try:
+        print(f"result: {json.dumps(main(json.loads(sys.argv[1])))}")
+    except (ProblemError, ImportError, sa.exc.SQLAlchemyError) as error:
+        print(f"problem: {' '.join(str(error.__cause__ or error).split())}")
+        sys.exit(1)

@@ -1,0 +1,107 @@
+"""Rehearse a migration on a copy of the metadata database: does the former Airflow work on the new schema?"""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from airflow_ops.cluster import jobs
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.colours.record import Record, Rehearsal
+from airflow_ops.console import ProblemError, fail
+from airflow_ops.recovery import backup as backups
+from airflow_ops.upgrades import migration
+
+PROGRAM = Path(__file__).with_name("rehearsal_program.py")
+DATABASE = "airflow_restored"
+"""The database into which charts/platform/files/scripts/backup.py restores."""
+TRIAL_SECONDS = 1800
+"""Two whole Airflows start and run a DAG; on a busy node each may take ten minutes."""
+DROP_SECONDS = 120
+MOST_SECONDS = 60
+"""The longest migration beside a working Airflow. A statement of it may block all of Airflow's for as long as it takes,
+and a task gives up after three minutes without an answer."""
+
+
+def rehearse(cluster: Cluster, record: Record) -> Rehearsal:
+    """Restore the snapshot into a copy, migrate that, and let both versions of Airflow work on it; then drop it.
+
+    Raises:
+        ProblemError: The copy cannot be made or migrated, or one of the two does not work on it.
+    """
+    try:
+        found = jobs.resume_for_result(cluster, _job(cluster, record), "rehearsing the migration on a copy")
+    finally:
+        # An error here must not take the place of one of the rehearsal; the next copy takes this one's place.
+        with contextlib.suppress(ProblemError):
+            _drop(cluster)
+    return _judge(record, found)
+
+
+def _job(cluster: Cluster, record: Record) -> dict[str, Any]:
+    template = backups.job_template(cluster)
+    script = ["python", backups.SCRIPT]
+    manager = migration.auth_manager(cluster)
+    admin = backups.admin_login(cluster)
+
+    def trial(image: str, name: str) -> dict[str, Any]:
+        run = ["python", "-c", PROGRAM.read_text(), "try", name]
+        return migration.container(cluster, template, image, name, run, DATABASE=DATABASE, AUTH_MANAGER=manager)
+
+    steps = [
+        backups.container(template, "store", [*script, "fetch", record.backup], admin),
+        {**backups.container(template, "dump", ["bash", "/etc/backup/backup_load.sh", "load"], {}), "name": "load"},
+        migration.container(
+            cluster,
+            template,
+            record.target.image,
+            "migrate",
+            migration.command(record, DATABASE),
+            AIRFLOW__CORE__AUTH_MANAGER=manager,
+        ),
+        trial(record.source.image, "former"),
+        trial(record.target.image, "new"),
+    ]
+    migrating = cluster.environment.values["platform"]["migration"]["deadline"]
+    seconds = template["spec"]["activeDeadlineSeconds"] + migrating + TRIAL_SECONDS
+    job = jobs.job("airflow-upgrade-rehearse", template, steps, seconds)
+    job["metadata"]["name"] = f"airflow-upgrade-rehearse-{record.id}"
+    return job
+
+
+def _drop(cluster: Cluster) -> None:
+    template = backups.job_template(cluster)
+    command = ["python", "-c", PROGRAM.read_text(), "drop"]
+    step = backups.container(template, "store", command, backups.admin_login(cluster))
+    step = {**step, "name": "drop", "env": [*step["env"], {"name": "DATABASE", "value": DATABASE}]}
+    jobs.run_for_result(cluster, jobs.job("airflow-upgrade-drop-copy", template, [step], DROP_SECONDS), "dropping")
+
+
+def _judge(record: Record, found: dict[str, Any]) -> Rehearsal:
+    """What the rehearsal says about the upgrade.
+
+    Raises:
+        ProblemError: It has to wait for a maintenance window, or the new Airflow does not work at all.
+    """
+    source, target, migrated = record.source.version, record.target.version, found["migrated"]
+    if found["new"]["problems"]:
+        raise fail(
+            f"Airflow {target} does not work on a migrated copy: {'; '.join(found['new']['problems'])}.",
+            "Look at the log of the Job airflow-upgrade-rehearse.",
+        )
+    problems = [*migrated["incompatible"], *found["former"]["problems"]]
+    if migrated["seconds"] > MOST_SECONDS:
+        problems.append(
+            f"the migration takes {migrated['seconds']:.0f} s, at most {MOST_SECONDS} s are possible beside it"
+        )
+    if problems:
+        window = migrated["seconds"] + found["new"]["start_seconds"]
+        raise fail(
+            f"Airflow {source} does not work on the schema of {target}: {'; '.join(problems)}.",
+            f"Announce a maintenance window of {window:.0f} s and more, then: airflow-ops deploy --maintenance-window.",
+        )
+    return Rehearsal(
+        migration_seconds=migrated["seconds"],
+        database_bytes=migrated["bytes"],
+        start_seconds=found["new"]["start_seconds"],
+        bridged=migrated["bridged"],
+    )

@@ -1,0 +1,75 @@
+"""What a deploy may bring beside what runs, by the versions and by the schema of the metadata database."""
+
+import pytest
+
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.console import ProblemError
+from airflow_ops.deployment import live_checks
+from airflow_ops.deployment.preflight import Schema
+from airflow_ops.environments.environment import Environment
+from airflow_ops.upgrades import preflight
+
+CLUSTER = Cluster(Environment.load("dev"), "test")
+WANTED = CLUSTER.environment.values["global"]["airflowVersion"]
+SAME = Schema({"alembic_version": "b"}, {"alembic_version": "b"})
+OLDER = Schema({"alembic_version": "b"}, {"alembic_version": "a"})
+NEWER = Schema({"alembic_version": "b"}, {"alembic_version": "c"}, ["alembic_version"])
+EMPTY = Schema({"alembic_version": "b"}, {})
+
+
+@pytest.mark.parametrize(
+    ("installed", "schema", "may"),
+    [
+        (None, EMPTY, True),
+        (None, OLDER, True),  # a first deploy that was cut off in its migration
+        (WANTED, SAME, True),
+        (WANTED, OLDER, False),  # another image under the same version
+        (WANTED, NEWER, True),  # an upgrade was rolled back
+        ("3.3.0", SAME, False),
+        ("3.2.2", OLDER, False),
+    ],
+)
+def test_a_deploy_brings_no_other_version(
+    monkeypatch: pytest.MonkeyPatch, installed: str | None, schema: Schema, may: bool
+) -> None:
+    monkeypatch.setattr(live_checks, "installed_version", lambda *_: installed)
+    assert live_checks.check_version(CLUSTER, schema) is may
+
+
+def test_a_deploy_does_not_bring_an_older_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_checks, "installed_version", lambda *_: "9.9.9")
+    with pytest.raises(ProblemError, match="alembic_version is c, it needs b"):
+        live_checks.check_version(CLUSTER, NEWER)
+
+
+@pytest.mark.parametrize(
+    ("installed", "schema", "why"), [("3.2.2", OLDER, f"the values say {WANTED}"), (WANTED, OLDER, "another schema")]
+)
+def test_what_is_refused_names_upgrade(
+    monkeypatch: pytest.MonkeyPatch, installed: str, schema: Schema, why: str
+) -> None:
+    monkeypatch.setattr(live_checks, "installed_version", lambda *_: installed)
+    error = live_checks.refuse_version(CLUSTER, schema)
+    assert isinstance(error, ProblemError)
+    assert why in error.message
+    assert f"airflow-ops upgrade dev --to {WANTED}" in error.fix
+
+
+@pytest.mark.parametrize(("installed", "schema"), [("3.3.0", SAME), (WANTED, NEWER)])
+def test_an_upgrade_without_migration(installed: str, schema: Schema) -> None:
+    assert preflight.check_schema(CLUSTER, schema, installed) is False
+
+
+@pytest.mark.parametrize("may_create", [True, False])
+def test_an_upgrade_with_migration_needs_a_copy(monkeypatch: pytest.MonkeyPatch, may_create: bool) -> None:
+    monkeypatch.setattr("airflow_ops.recovery.backup.inspect", lambda _cluster: {"may_create": may_create})
+    if may_create:
+        assert preflight.check_schema(CLUSTER, OLDER, "3.2.2") is True
+    else:
+        with pytest.raises(ProblemError, match="may not create databases"):
+            preflight.check_schema(CLUSTER, OLDER, "3.2.2")
+
+
+def test_an_upgrade_to_an_older_version_is_refused() -> None:
+    with pytest.raises(ProblemError, match="newer schema than Airflow"):
+        preflight.check_schema(CLUSTER, NEWER, "9.9.9")

@@ -1,0 +1,215 @@
+"""A migration beside a working Airflow, on a real PostgreSQL with Airflow's tables.
+
+Only the program `airflow` is replaced; tests/e2e/test_upgrade_migration.py runs the real one.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from airflow_ops.paths import ROOT
+from airflow_ops.upgrades import bridges, migration_program, rehearsal_program
+from support.metadata_database import Server, insert, running_server
+
+SCHEMA_IS_NEWER = ROOT / "charts/platform/files/scripts/schema_is_newer.py"
+RUN = {"logical_date": None, "data_interval_start": None, "data_interval_end": None}
+COLUMN = [["pet", "colour", "'red'"]]
+FAKE = """#!/usr/bin/env bash
+n=$(cat "$0.count" 2>/dev/null || echo 0); echo $((n + 1)) >"$0.count"
+if [ "$n" -lt {failures} ]; then echo "{message}"; exit 1; fi
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running_server() as running:
+        yield running
+
+
+@pytest.fixture
+def pets(server: Server) -> sa.Engine:
+    """A database with one table, whose column `colour` a newer version has added."""
+    with server.engine(database="postgres").connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("DROP DATABASE IF EXISTS pets"))
+        connection.execute(sa.text("CREATE DATABASE pets"))
+    engine = server.engine(database="pets")
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE pet (name text, colour text NOT NULL)"))
+    return engine
+
+
+def adopt(pets: sa.Engine) -> None:
+    """What the older version does, which does not know the colour."""
+    with pets.begin() as connection:
+        connection.execute(sa.text("INSERT INTO pet (name) VALUES ('Rex')"))
+
+
+def test_the_older_version_can_insert_once_the_bridge_is_there(pets: sa.Engine) -> None:
+    with pytest.raises(sa.exc.IntegrityError):
+        adopt(pets)
+    assert migration_program.bridge(pets, COLUMN) == ["pet.colour"]
+    adopt(pets)
+    assert migration_program.bridge(pets, COLUMN) == ["pet.colour"], "again"
+
+
+@pytest.mark.parametrize("column", [["pet", "name", "'x'"], ["pet", "none", "'x'"], ["none", "x", "'x'"]])
+def test_what_needs_no_bridge_gets_none(pets: sa.Engine, column: list[str]) -> None:
+    before = migration_program.columns(pets)
+    assert migration_program.bridge(pets, [column]) == []
+    assert migration_program.columns(pets) == before
+
+
+def test_a_bridge_does_not_queue_behind_a_lock(pets: sa.Engine) -> None:
+    with pets.begin() as somebody:
+        somebody.execute(sa.text("LOCK TABLE pet IN ROW EXCLUSIVE MODE"))
+        assert migration_program.bridge(pets, COLUMN) == []
+    assert migration_program.bridge(pets, COLUMN) == ["pet.colour"]
+
+
+@pytest.fixture
+def airflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A program `airflow` that fails some times with a message, then succeeds."""
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(migration_program, "WAIT_SECONDS", 0)
+
+    def install(failures: int, message: str) -> None:
+        path = tmp_path / "airflow"
+        path.write_text(FAKE.format(failures=failures, message=message))
+        path.chmod(0o755)
+
+    return install
+
+
+SETTINGS = {"defaults": COLUMN, "tries": 3, "lock_seconds": 1}
+
+
+def test_a_migration_is_tried_again_while_somebody_holds_a_lock(airflow: Any, pets: sa.Engine) -> None:
+    airflow(2, "psycopg2.errors.LockNotAvailable: canceling statement due to lock timeout")
+    assert migration_program.migrate(pets, SETTINGS) == 3
+    adopt(pets)
+
+
+def test_a_lock_that_is_never_given_back_ends_it(airflow: Any, pets: sa.Engine) -> None:
+    airflow(3, "canceling statement due to lock timeout")
+    with pytest.raises(migration_program.ProblemError, match="did not get its locks in 3 tries"):
+        migration_program.migrate(pets, SETTINGS)
+
+
+def test_another_error_of_the_migration_is_told_at_once(airflow: Any, pets: sa.Engine) -> None:
+    airflow(1, "DiskFull: no space left on device")
+    with pytest.raises(migration_program.ProblemError, match="failed: DiskFull: no space left"):
+        migration_program.migrate(pets, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("ALTER TABLE pet ADD food text NOT NULL DEFAULT 'x'", None),
+        ("ALTER TABLE pet ADD food text", None),
+        ("CREATE TABLE owner (name text NOT NULL)", None),
+        ("ALTER TABLE pet ALTER colour TYPE varchar(9)", "column pet.colour is character varying and no longer text"),
+        ("ALTER TABLE pet DROP colour", "column pet.colour is gone"),
+        ("DROP TABLE pet", "table pet is gone"),
+        ("ALTER TABLE pet ADD food text NOT NULL DEFAULT 'x'; ALTER TABLE pet ALTER food DROP DEFAULT", "is new and"),
+    ],
+)
+def test_what_an_older_version_cannot_do_is_found(pets: sa.Engine, change: str, complaint: str | None) -> None:
+    with pets.begin() as connection:
+        connection.execute(sa.text("INSERT INTO pet VALUES ('Rex', 'red')"))
+        before = migration_program.columns(pets)
+        connection.execute(sa.text(change))
+    found = migration_program.incompatible(pets, before, migration_program.columns(pets))
+    assert len(found) == (complaint is not None)
+    assert not complaint or complaint in found[0]
+
+
+def test_another_type_of_an_empty_table_hinders_nobody(pets: sa.Engine) -> None:
+    before = migration_program.columns(pets)
+    with pets.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE pet ALTER colour TYPE varchar(9)"))
+    assert migration_program.incompatible(pets, before, migration_program.columns(pets)) == []
+
+
+def test_only_an_older_version_needs_a_bridge() -> None:
+    assert bridges.between("3.2.2", "3.3.2")
+    for older, newer in (("3.3.0", "3.3.2"), ("3.3.2", "3.3.2"), ("3.3.2", "3.2.2"), ("3.1.8", "3.2.2")):
+        assert bridges.between(older, newer) == []
+    assert bridges.rewrite_statements([]) == []
+
+
+def test_types_of_runs_are_rewritten_while_the_newer_version_still_ends(server: Server) -> None:
+    def run_type(run: str, written: str) -> str:
+        with server.engine().begin() as connection:
+            insert(connection, "dag_run", dag_id="d", run_id=run, run_type=written, **RUN)
+        return read(run)
+
+    def read(run: str) -> str:
+        with server.engine().connect() as connection:
+            return str(connection.scalar(sa.text("SELECT run_type FROM dag_run WHERE run_id = :run"), {"run": run}))
+
+    def execute(statements: list[str]) -> None:
+        for statement in statements:
+            with server.engine().begin() as connection:
+                connection.execute(sa.text(statement))
+
+    assert run_type("1", "operator_triggered") == "operator_triggered"
+    statements = bridges.rewrite_statements(bridges.between("3.2.2", "3.3.2"))
+    execute(statements)
+    execute(statements)
+    assert read("1") == "manual"
+    assert run_type("2", "operator_triggered") == "manual"
+    assert run_type("3", "scheduled") == "scheduled"
+    execute(bridges.REMOVE_TRIGGER)
+    execute(bridges.REMOVE_TRIGGER)
+    assert run_type("4", "operator_triggered") == "operator_triggered"
+
+
+def test_a_copy_has_nothing_to_run_and_no_secret(server: Server) -> None:
+    with server.engine().begin() as connection:
+        insert(connection, "dag_bundle", name="b")
+        insert(connection, "dag", dag_id="e", is_paused=False, bundle_name="b")
+        insert(connection, "dag_run", dag_id="e", run_id="open", state="running", run_type="manual", **RUN)
+        insert(connection, "dag_run", dag_id="e", run_id="done", state="success", run_type="manual", **RUN)
+        insert(connection, "trigger", id=7, classpath="x", created_date=datetime(2026, 1, 1, tzinfo=UTC), kwargs="")
+        insert(connection, "connection", conn_id="shop", conn_type="http", password="hidden", extra="{}")  # noqa: S106 nobody's
+        insert(connection, "variable", key="token", val="swordfish")
+        insert(connection, "job", job_type="SchedulerJob", state="running")
+    with server.engine().begin() as connection:
+        rehearsal_program.sanitise(connection)
+        rehearsal_program.sanitise(connection)
+
+        def rows(query: str) -> list[tuple[Any, ...]]:
+            return [tuple(row) for row in connection.execute(sa.text(query))]
+
+        assert rows("SELECT is_paused FROM dag WHERE dag_id = 'e'") == [(True,)]
+        assert rows("SELECT run_id, state FROM dag_run WHERE dag_id = 'e' ORDER BY run_id") == [
+            ("done", "success"),
+            ("open", "failed"),
+        ]
+        assert rows("SELECT * FROM trigger") == rows("SELECT * FROM job") == []
+        assert rows("SELECT password, extra FROM connection") == [(None, None)]
+        assert rows("SELECT val FROM variable") == [("",)]
+
+
+@pytest.mark.parametrize(("revision", "code"), [(None, 1), ("1d6611b6ab7c", 1), ("ffffffffffff", 0)])
+def test_a_schema_that_a_newer_image_has_made_is_told(server: Server, revision: str | None, code: int) -> None:
+    with server.engine().begin() as connection:
+        connection.execute(sa.text("DROP TABLE IF EXISTS alembic_version"))
+        if revision:
+            connection.execute(sa.text("CREATE TABLE alembic_version (version_num text)"))
+            connection.execute(sa.text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
+    env = {**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.url()}
+    assert subprocess.run([sys.executable, SCHEMA_IS_NEWER], env=env, check=False).returncode == code
+
+
+def test_the_rehearsals_dag_can_be_compiled() -> None:
+    compile(rehearsal_program.DAG_FILE, "dag", "exec")
+    assert json.dumps(rehearsal_program.READ)
