@@ -7,6 +7,9 @@ from kubernetes.client.exceptions import ApiException
 from airflow_ops.cluster.connection import Cluster
 
 LOG_LINES = 15
+CRASH_LOOP = "CrashLoopBackOff"
+MOST_RESTARTS = 4
+"""The kubelet waits 10, 20, 40 and 80 s before them, in all 150 s."""
 
 
 def pod_state(pod: Any) -> str:
@@ -20,6 +23,15 @@ def pod_state(pod: Any) -> str:
             return f"{state.terminated.reason or 'Error'} (exit {state.terminated.exit_code})"
     unscheduled = [c for c in pod.status.conditions or [] if c.type == "PodScheduled" and c.status == "False"]
     return str(unscheduled[0].reason) if unscheduled else str(pod.status.phase)
+
+
+def is_crash_looping(pod: Any) -> bool:
+    """Whether a container of a pod has ended again and again: it has had two and a half minutes to recover."""
+    statuses = [*(pod.status.init_container_statuses or []), *(pod.status.container_statuses or [])]
+    return any(
+        status.restart_count >= MOST_RESTARTS and status.state.waiting and status.state.waiting.reason == CRASH_LOOP
+        for status in statuses
+    )
 
 
 def is_healthy(pod: Any) -> bool:

@@ -11,7 +11,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from airflow_ops.cluster.connection import NOT_FOUND, Cluster, existing
-from airflow_ops.cluster.pod_diagnosis import is_healthy, pod_evidence
+from airflow_ops.cluster.pod_diagnosis import is_crash_looping, is_healthy, pod_evidence
 from airflow_ops.console import err, fail
 from airflow_ops.manifests.objects import Colour, Manifest
 from airflow_ops.waiting import wait_until
@@ -159,9 +159,13 @@ def wait_until_ready(cluster: Cluster, colour: Colour, component: str) -> None:
         return bool(seen >= found.metadata.generation and (found.status.ready_replicas or 0) >= found.spec.replicas)
 
     with err.status(f"starting {name}"):
-        ready = wait_until(is_ready, READY_SECONDS)
-    if not ready:
-        raise _unready(cluster, colour, component, f"is not ready after {READY_SECONDS} s")
+        wait_until(lambda: is_ready() or _is_crash_looping(cluster, colour, component), READY_SECONDS)
+    if not is_ready():
+        raise _unready(cluster, colour, component, f"is not ready after {READY_SECONDS} s or several restarts")
+
+
+def _is_crash_looping(cluster: Cluster, colour: Colour, component: str) -> bool:
+    return any(is_crash_looping(pod) for pod in pods(cluster, colour, component))
 
 
 def _unready(cluster: Cluster, colour: Colour, component: str, what: str) -> Exception:
@@ -217,10 +221,15 @@ def wait_until_started(cluster: Cluster, colour: Colour, component: str, count: 
     def imported() -> int:
         return sum(has_imported(pod) for pod in pods(cluster, colour, component))
 
+    def is_there() -> bool:
+        return works() or imported() >= count
+
     with err.status(f"starting {component} of {colour}"):
-        ready = wait_until(lambda: works() or imported() >= count, READY_SECONDS)
-    if not ready:
-        raise _unready(cluster, colour, component, f"has not imported Airflow after {READY_SECONDS} s")
+        wait_until(lambda: is_there() or _is_crash_looping(cluster, colour, component), READY_SECONDS)
+    if not is_there():
+        raise _unready(
+            cluster, colour, component, f"has not imported Airflow after {READY_SECONDS} s or several restarts"
+        )
 
 
 def warm_api_servers(cluster: Cluster, colour: Colour, version: str) -> None:

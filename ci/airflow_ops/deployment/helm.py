@@ -12,7 +12,7 @@ from rich.table import Table
 
 from airflow_ops import programs
 from airflow_ops.cluster.connection import Cluster
-from airflow_ops.cluster.pod_diagnosis import is_healthy, pod_evidence, pod_state
+from airflow_ops.cluster.pod_diagnosis import is_crash_looping, is_healthy, pod_evidence, pod_state
 from airflow_ops.console import RefusalError, err, fail, styled, table
 from airflow_ops.manifests.objects import Release
 
@@ -58,17 +58,22 @@ def _pods(cluster: Cluster, release: Release) -> list[Any]:
 def _watch(cluster: Cluster, release: Release, process: "subprocess.Popen[str]") -> None:
     """Show the pods until Helm ends: a table on a terminal, a line per change elsewhere."""
     shown: dict[str, str] = {}
+    # A pod from before may be what this release corrects.
+    before = {pod.metadata.uid for pod in _pods(cluster, release)}
     with Live(console=err, transient=True, refresh_per_second=4) as live:
         while process.poll() is None:
-            states = {pod.metadata.name: _state(pod) for pod in _pods(cluster, release)}
+            pods = _pods(cluster, release)
+            states = {pod.metadata.name: _state(pod) for pod in pods}
             if err.is_terminal:
                 live.update(_table(release, states))
             else:
                 for name in states.keys() - {n for n, s in shown.items() if s == states.get(n)}:
                     err.print(f"{release.name}: {name} {states[name]}")
             shown = states
-            if _failed_jobs(cluster, release):
-                # Helm would wait for a failed Job until its timeout.
+            if _failed_jobs(cluster, release) or any(
+                is_crash_looping(pod) for pod in pods if pod.metadata.uid not in before
+            ):
+                # Helm would wait for it until its timeout.
                 programs.end(process)
             time.sleep(1)
 
