@@ -1,5 +1,6 @@
 """`status`: what runs on this machine, or in an environment."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,10 @@ def status(
     ] = "",
     overlay: TrialOverlays = None,
     as_json: AsJson = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the report of the last upgrade: a page (.html) or JSON (.json)."),
+    ] = None,
 ) -> None:
     """Show what runs on this machine, or in an environment: its colours, its last upgrade, the operation that runs.
 
@@ -23,9 +28,13 @@ def status(
     # Each is imported only when it is needed: a cluster's libraries take half a second.
     if name:
         from airflow_ops.environments.environment import Environment
-        from airflow_ops.upgrades.report import show_status
+        from airflow_ops.upgrades.report import show_status, write_report
 
-        show_status(Environment.load(name, overlay), as_json)
+        environment = Environment.load(name, overlay)
+        if report:
+            write_report(environment, report)
+        else:
+            show_status(environment, as_json)
     else:
         from airflow_ops.local.command import show_status as show_local_status
 

@@ -100,6 +100,24 @@ class Probed(BaseModel):
     failures: list[str] = []
 
 
+class Bucket(BaseModel):
+    """What the prober counted in some seconds, all kinds of request together.
+
+    Attributes:
+        at: Beginning, in seconds since 1970.
+        requests: How many were sent.
+        failed: How many failed.
+        worst_ms: The longest time to an answer, in milliseconds.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    at: int
+    requests: int = 0
+    failed: int = 0
+    worst_ms: int = 0
+
+
 class Rehearsal(BaseModel):
     """What the rehearsal of a migration measured.
 
@@ -134,6 +152,7 @@ class Record(BaseModel):
         passages: The states that were passed, in order.
         reason: Why it was rolled back.
         probed: What the prober counted, by kind of request.
+        timeline: What it counted, by time.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -150,6 +169,7 @@ class Record(BaseModel):
     passages: list[Passage] = []
     reason: str = ""
     probed: dict[str, Probed] = {}
+    timeline: list[Bucket] = []
 
     @property
     def is_open(self) -> bool:

@@ -5,13 +5,14 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from kubernetes.client.exceptions import ApiException
 
 from airflow_ops.cluster import airflow_api, plain_pods
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours.live import USERS, execution_service
-from airflow_ops.colours.record import Probed, Record
+from airflow_ops.colours.record import Bucket, Probed, Record
 from airflow_ops.console import err, fail, styled
 from airflow_ops.waiting import wait_until
 
@@ -21,6 +22,8 @@ START_SECONDS = 120
 LIMIT_SECONDS = 4 * 3600
 """After this time it ends by itself."""
 FAILURES_KEPT = 20
+BUCKET_SECONDS, BUCKETS_KEPT = 5, 4000
+"""The timeline is kept in a ConfigMap, which holds 1 MiB: five hours of it take a third."""
 
 
 @contextmanager
@@ -42,6 +45,7 @@ def probing(cluster: Cluster, record: Record) -> Iterator[None]:
             log = _log(cluster)
             _delete(cluster)
             record.probed = add(record.probed, log)
+            record.timeline = add_times(record.timeline, log)
 
 
 def start(cluster: Cluster, record: Record) -> None:
@@ -100,9 +104,21 @@ def _delete(cluster: Cluster) -> None:
     cluster.kubectl("delete", "pod", POD, "--ignore-not-found", "--grace-period=0", "--wait=true")
 
 
-def add(before: dict[str, Probed], log: str) -> dict[str, Probed]:
-    """Add what a prober printed to what was counted before, by kind of request."""
-    counted = {name: probed.model_copy(deep=True) for name, probed in before.items()}
+def add_times(before: list[Bucket], log: str) -> list[Bucket]:
+    """Add what a prober printed to what was counted before, by time."""
+    buckets = {bucket.at: bucket.model_copy() for bucket in before}
+    for said in _lines(log):
+        if "error" not in said:
+            at = int(said["at"] // BUCKET_SECONDS * BUCKET_SECONDS)
+            bucket = buckets.setdefault(at, Bucket(at=at))
+            bucket.requests += said["requests"]
+            bucket.failed += said["failed"]
+            bucket.worst_ms = max(bucket.worst_ms, said["worst_ms"])
+    return [buckets[at] for at in sorted(buckets)][-BUCKETS_KEPT:]
+
+
+def _lines(log: str) -> Iterator[dict[str, Any]]:
+    """The lines of a prober's log about requests."""
     for line in log.splitlines():
         if not line.startswith('{"at"'):
             continue
@@ -110,8 +126,14 @@ def add(before: dict[str, Probed], log: str) -> dict[str, Probed]:
             said = json.loads(line)
         except ValueError:  # The log ends in the middle of a line.
             continue
-        if not said["probe"]:
-            continue
+        if said["probe"]:
+            yield said
+
+
+def add(before: dict[str, Probed], log: str) -> dict[str, Probed]:
+    """Add what a prober printed to what was counted before, by kind of request."""
+    counted = {name: probed.model_copy(deep=True) for name, probed in before.items()}
+    for said in _lines(log):
         probed = counted.setdefault(said["probe"], Probed())
         if "error" in said:
             probed.failures = [*probed.failures, f"{said['at']:.1f} {said['error']}"][:FAILURES_KEPT]

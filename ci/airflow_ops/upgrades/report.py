@@ -1,16 +1,17 @@
 """What an upgrade has done so far, for people and for scripts."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from airflow_ops.cluster import lease
 from airflow_ops.cluster.connection import connect
 from airflow_ops.colours import live
 from airflow_ops.colours.record import Record, RecordStore, Side
-from airflow_ops.console import out, show, styled, table
+from airflow_ops.console import fail, out, show, styled, table
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import Colour
-from airflow_ops.upgrades import prober
+from airflow_ops.upgrades import migration, prober, report_file
 
 
 def describe(side: Side) -> str:
@@ -65,6 +66,22 @@ def show_status(environment: Environment, as_json: bool) -> None:
         f"upgrade from {describe(record.source)} to {describe(record.target)}:", styled(f"{record.phase}{said}", "bold")
     )
     show_record(record)
+
+
+def write_report(environment: Environment, path: Path) -> None:
+    """Write the report of an environment's last upgrade into a file.
+
+    Raises:
+        ProblemError: There was no upgrade, the file cannot be written, or the cluster does not answer.
+    """
+    cluster = connect(environment)
+    record = RecordStore(cluster).read()
+    if record is None:
+        raise fail(f"there was no upgrade of {environment.name} yet.", "Nothing to report.", 2)
+    record.probed = prober.counted_so_far(cluster, record)
+    starts = [float(start) for (start,) in migration.execute(cluster, [report_file.query_of_starts(record)])[0]]
+    report_file.write(path, environment.name, record, starts)
+    out.print(styled("ok", "green"), f"{path}")
 
 
 def _components(deployments: dict[str, Any]) -> dict[str, dict[str, int]]:
