@@ -96,7 +96,8 @@ def check(found: dict[str, Any], chosen: Backup, discard_newer_runs: bool) -> No
         ProblemError: The image needs another schema, the role may not create databases, or runs would be lost.
     """
     differ = {table: rev for table, rev in found["heads"].items() if chosen["revision"].get(table) != rev}
-    if differ:
+    # What this version has backed up it works on: after the rollback of an upgrade the schema is newer than the image.
+    if differ and chosen["airflow"] != found.get("airflow"):
         raise fail(
             f"{chosen['name']} has the schema of Airflow {chosen['airflow']}: "
             + ", ".join(f"{t} is {chosen['revision'].get(t)}, this image needs {rev}" for t, rev in differ.items())

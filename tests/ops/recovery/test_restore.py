@@ -49,6 +49,14 @@ def test_the_schema_of_another_version_is_refused_with_that_version() -> None:
     assert "Airflow 3.2.2" in refused.value.fix
 
 
+def test_what_this_version_has_backed_up_is_restored_though_its_schema_is_newer() -> None:
+    """After the rollback of an upgrade, whose migration stays."""
+    newer = backup(airflow="3.2.2", revision=HEADS | {"alembic_version": "new"})
+    restore.check(found(airflow="3.2.2"), newer, True)
+    with pytest.raises(ProblemError, match="alembic_version is new"):
+        restore.check(found(airflow="3.1.8"), newer, True)
+
+
 def test_a_role_that_may_not_create_databases_is_reported() -> None:
     with pytest.raises(ProblemError, match="may not create databases") as refused:
         restore.check(found(may_create=False), backup(), True)
