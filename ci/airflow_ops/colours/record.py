@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from airflow_ops.cluster.config_map import RecordedConfigMap
 from airflow_ops.cluster.connection import Cluster
@@ -136,6 +137,11 @@ class Rehearsal(BaseModel):
     bridged: list[str]
 
 
+def _files(value: Any) -> Any:
+    """Files that cannot be imported; a record from before they were listed has only their number."""
+    return [] if isinstance(value, int) else value
+
+
 class Record(BaseModel):
     """An upgrade: from where to where, how far it is, and what it measured.
 
@@ -145,7 +151,7 @@ class Record(BaseModel):
         source: The colour that worked before.
         target: The colour that is to work.
         digest: Digest of the target's manifests: an upgrade that continues must have begun with the same ones.
-        import_errors: How many DAG files could not be imported before.
+        import_errors: The DAG files that could not be imported before.
         migrates: Whether the target needs another schema of the metadata database.
         backup: Name of the backup that was made before the migration.
         rehearsal: What the migration of a copy measured.
@@ -162,7 +168,7 @@ class Record(BaseModel):
     source: Side
     target: Side
     digest: str
-    import_errors: int = 0
+    import_errors: Annotated[list[str], BeforeValidator(_files)] = []
     migrates: bool = False
     backup: str = ""
     rehearsal: Rehearsal | None = None

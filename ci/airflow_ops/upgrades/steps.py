@@ -12,7 +12,7 @@ from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours import live
 from airflow_ops.colours.live import API_SERVER, JOB_TYPES, SINGLE, USERS, execution_service
 from airflow_ops.colours.record import Record, Side, State
-from airflow_ops.console import ProblemError, err, fail, out, styled
+from airflow_ops.console import ProblemError, counted, err, fail, out, styled
 from airflow_ops.deployment import helm, smoke
 from airflow_ops.manifests.objects import Colour, Release, releases
 from airflow_ops.recovery import backup as backups
@@ -203,11 +203,10 @@ class Move:
 
     def _check_work(self) -> None:
         smoke.check(self.cluster)
-        found = import_errors(self.cluster)
-        if found > self.record.import_errors:
+        if broken := sorted(set(import_errors(self.cluster)) - set(self.record.import_errors)):
             raise fail(
-                f"{found} DAG files cannot be imported, before it were {self.record.import_errors}.",
-                "Look at the import errors on the page.",
+                f"{counted(len(broken), 'DAG file')} can no longer be imported: {', '.join(broken[:5])}.",
+                "Look at the import errors on the page. Both versions have to be able to import every DAG file.",
             )
         probed = prober.counted_so_far(self.cluster, self.record).values()
         sent, failed = sum(each.requests for each in probed), sum(each.failed for each in probed)
@@ -243,10 +242,13 @@ def platform_release(cluster: Cluster, active: Colour) -> Release:
     return replace(platform, settings=(f"global.activeColour={active}",))
 
 
-def import_errors(cluster: Cluster) -> int:
-    """How many DAG files cannot be imported."""
+def import_errors(cluster: Cluster) -> list[str]:
+    """The DAG files that cannot be imported, each with its bundle."""
+    found: list[str] = []
     with airflow_api.login(cluster) as client:
-        return int(ImportErrorApi(client).get_import_errors(limit=1).total_entries)
+        while page := ImportErrorApi(client).get_import_errors(limit=100, offset=len(found)).import_errors:
+            found += [f"{error.bundle_name}:{error.filename}" for error in page]
+    return sorted(found)
 
 
 MIGRATION = {

@@ -1,5 +1,7 @@
 """What is written of an upgrade, and which states are passed on the present way."""
 
+import json
+
 from airflow_ops.colours.record import Passage, Phase, Record, Side, State, now
 from airflow_ops.manifests.objects import Colour
 
@@ -54,3 +56,7 @@ def test_an_upgrade_is_open_until_it_is_promoted_or_rolled_back() -> None:
     }.items():
         found.phase = phase
         assert found.is_open is is_open, phase
+
+
+def test_a_record_with_a_number_of_import_errors_can_be_read() -> None:
+    assert Record.model_validate({**json.loads(record().model_dump_json()), "import_errors": 3}).import_errors == []
