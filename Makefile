@@ -54,8 +54,8 @@ e2e: ## tests on the cluster of KUBECONFIG, where they deploy dev (half an hour)
 	@$(PYTEST) tests/e2e --cluster-type existing --kubeconfig "$${KUBECONFIG:-$$HOME/.kube/config}" $(ARGS)
 
 .PHONY: e2e-upgrade
-e2e-upgrade: ## upgrades of dev on the cluster of KUBECONFIG, also killed in each state (half an hour)
-	@$(PYTEST) tests/e2e/test_upgrade.py tests/e2e/test_upgrade_faults.py --upgrade-faults --cluster-type existing --kubeconfig "$${KUBECONFIG:-$$HOME/.kube/config}" $(ARGS)
+e2e-upgrade: ## upgrades of dev on the cluster of KUBECONFIG, with faults and a migration; deletes dev (an hour)
+	@$(PYTEST) tests/e2e/test_upgrade.py tests/e2e/test_upgrade_faults.py tests/e2e/test_upgrade_migration.py --upgrade-faults --cluster-type existing --kubeconfig "$${KUBECONFIG:-$$HOME/.kube/config}" $(ARGS)
 
 ##@ Environments, without a cluster
 

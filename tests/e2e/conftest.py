@@ -20,12 +20,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--destructive", action="store_true", help="Also drop the metadata database and change the keys of dev."
     )
-    parser.addoption("--upgrade-faults", action="store_true", help="Also kill an upgrade in each of its states.")
+    parser.addoption(
+        "--upgrade-faults", action="store_true", help="Also upgrades that fail in the middle, and with a migration."
+    )
 
 
 WITHOUT = {
     "destructive": "it drops the database or changes keys: make e2e ARGS=--destructive",
-    "upgrade_faults": "it takes half an hour: make e2e-upgrade",
+    "upgrade_faults": "it takes long, or deletes dev: make e2e-upgrade",
 }
 """Marks of the tests that run only with the option of the same name, and why they are skipped without it."""
 

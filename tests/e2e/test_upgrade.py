@@ -1,35 +1,20 @@
 """An upgrade of configuration only, and its rollback, under every kind of task: nobody notices."""
 
-from datetime import datetime
-from itertools import pairwise
-
 import pytest
 
 from airflow_ops.cluster.airflow_api import login
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours import live
-from airflow_ops.colours.record import Phase, Record, RecordStore
+from airflow_ops.colours.record import Phase
 from airflow_ops.manifests.objects import Colour
-from support.ledger import DAG, TICK, Row, check_ledger, ledger, push_dags, set_end, start, ticking
+from support.ledger import DAG, TICK, check_ledger, ledger, push_dags, set_end, start, ticking
 from support.live_environment import Airflow, DagRepository, ops, target, wait_for
+from support.upgrades import check_requests, record, report
 
 
 @pytest.fixture(scope="module")
 def dags(cluster: Cluster, dag_repository: DagRepository) -> None:
     push_dags(cluster, dag_repository)
-
-
-def record(cluster: Cluster) -> Record:
-    found = RecordStore(cluster).read()
-    assert found
-    return found
-
-
-def check_requests(found: Record) -> None:
-    assert len(found.probed) == 5
-    for name, probed in found.probed.items():
-        assert probed.requests > 50, name
-        assert probed.failed == 0, f"{name}: {probed.failures}"
 
 
 def upgrade_arguments(cluster: Cluster) -> list[str]:
@@ -76,20 +61,9 @@ def test_an_upgrade_and_its_rollback_lose_nothing(
     rows = ledger(cluster)
     check_ledger(rows, [first, second])
     with capsys.disabled():
-        report(cluster, rows, forward, ticks.runs)
+        report(record(cluster), rows, forward, ticks.runs)
     clean = ops("diff", *target(cluster), "--live")
     assert clean.returncode == 0, clean.stdout
-
-
-def report(cluster: Cluster, rows: list[Row], *ways: list[str]) -> None:
-    """Print how long nothing started, and how many requests were sent."""
-    for way, runs in zip(("upgrade", "rollback"), ways, strict=True):
-        started = sorted(datetime.fromisoformat(r.at) for r in rows if r.run_id in runs and r.event == "start")
-        gap = max((later - earlier).total_seconds() for earlier, later in pairwise(started))
-        print(f"\n{way}: {len(runs)} short runs, longest time without a start {gap:.0f} s")
-    probed = record(cluster).probed.values()
-    print(f"requests: {sum(p.requests for p in probed)}, failed {sum(p.failed for p in probed)}, ", end="")
-    print(f"slowest {max(p.worst_ms for p in probed)} ms")
 
 
 def test_what_changes_nothing_is_not_upgraded(cluster: Cluster) -> None:

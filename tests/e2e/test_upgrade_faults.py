@@ -1,85 +1,162 @@
-"""The command is killed in each state of an upgrade and of its rollback; run again, it continues, and nothing is lost.
+"""Something fails in the middle of an upgrade: the platform ends on a colour that works, tells so, and nothing is lost.
 
-Not part of `make e2e`: it takes half an hour (make e2e-upgrade).
+Not part of `make e2e`: it takes half an hour (make e2e-upgrade). Each test prints a line of the table of faults.
 """
 
-import os
-import signal
-import subprocess
-import time
-from collections.abc import Iterable
+import json
+from collections.abc import Iterator
 
 import pytest
 
 from airflow_ops.cluster.airflow_api import login
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours import live
-from airflow_ops.colours.record import Phase, RecordStore, State
+from airflow_ops.colours.record import Phase, State
+from airflow_ops.deployment.smoke import CANARY
 from airflow_ops.manifests.objects import Colour
+from airflow_ops.paths import ROOT
+from airflow_ops.rotation import jwt
 from airflow_ops.upgrades.steps import BACK, FORWARD
 from support.ledger import DAG, TICK, check_ledger, ledger, push_dags, set_end, start, ticking
-from support.live_environment import OPS, Airflow, DagRepository, ops, target, wait_for
+from support.live_environment import Airflow, DagRepository, ops, target, wait_for
+from support.upgrades import end_runs, go_back, is_red, kill_in, kill_in_each, print_fault, record, run_with
 
-UNBUFFERED = {**os.environ, "PYTHONUNBUFFERED": "1"}
+NO_ROOM = {
+    "apiVersion": "v1",
+    "kind": "ResourceQuota",
+    "metadata": {"name": "e2e-no-room"},
+    "spec": {
+        "hard": {"pods": "0"},
+        "scopeSelector": {
+            "matchExpressions": [{"operator": "In", "scopeName": "PriorityClass", "values": ["airflow-worker"]}]
+        },
+    },
+}
 pytestmark = pytest.mark.upgrade_faults
 
 
-def kill_in(state: State, to: Colour, seconds: float, *command: str) -> None:
-    """Run a command, and kill it some seconds after it has said that it begins a state."""
-    with subprocess.Popen(
-        [OPS, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=UNBUFFERED
-    ) as process:
-        for line in process.stdout or ():
-            if line.startswith(f"{state} ({to})"):
-                time.sleep(seconds)
-                process.send_signal(signal.SIGKILL)
-                break
-        assert process.wait() == -signal.SIGKILL, f"it never came to {state}"
+def upgrade_command(cluster: Cluster) -> list[str]:
+    """An upgrade of configuration only."""
+    version = cluster.environment.values["global"]["airflowVersion"]
+    return ["upgrade", *target(cluster), "--overlay", "e2e-upgrade", "--to", version]
 
 
-def kill_in_each(states: Iterable[State], to: Colour, seconds: float, *command: str) -> None:
-    """Kill a command in one state after the other, then let it end."""
-    for state in states:
-        kill_in(state, to, seconds, *command)
-    done = ops(*command)
-    assert done.returncode in (0, 1), done.stdout + done.stderr
+@pytest.fixture
+def outcome(cluster: Cluster, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> Iterator[None]:
+    """Print what came of a test as a line of the table of faults."""
+    yield
+    with capsys.disabled():
+        print_fault(request.node.name, record(cluster))
 
 
 @pytest.mark.parametrize("seconds", [0, 2.5])
 def test_a_command_that_is_killed_in_each_state_continues(
-    seconds: float, cluster: Cluster, dag_repository: DagRepository, capsys: pytest.CaptureFixture[str]
+    seconds: float, cluster: Cluster, dag_repository: DagRepository, outcome: None
 ) -> None:
-    version = cluster.environment.values["global"]["airflowVersion"]
     push_dags(cluster, dag_repository)
     first = start(cluster)
     with ticking(cluster) as ticks:
-        kill_in_each(
-            FORWARD, Colour.GREEN, seconds, "upgrade", *target(cluster), "--overlay", "e2e-upgrade", "--to", version
-        )
-    runs = {TICK: ticks.runs}
+        kill_in_each(FORWARD, Colour.GREEN, seconds, *upgrade_command(cluster))
+    forward = ticks.runs
     assert live.live_colour(cluster) is Colour.GREEN
-    record = RecordStore(cluster).read()
-    assert record
-    assert record.phase is Phase.SOAKING
+    assert record(cluster).phase is Phase.SOAKING
     second = start(cluster)
     with ticking(cluster) as ticks:
         kill_in_each(BACK, Colour.BLUE, seconds, "rollback", *target(cluster))
     assert live.live_colour(cluster) is Colour.BLUE
-    runs[TICK] = [*runs[TICK], *ticks.runs]
-    set_end(cluster, "yes")
-    with login(cluster) as client:
-        airflow = Airflow(client, cluster)
-        for dag, ids in {DAG: [first, second], **runs}.items():
-            for run in ids:
-                assert airflow.wait_for_end(dag, run) == "success", (dag, run)
-    wait_for("the end of green's pods", lambda: not live.worker_pods(cluster, Colour.GREEN), 120)
-    done = ops("rollback", *target(cluster))
-    assert done.returncode == 0, done.stdout + done.stderr
+    end_runs(cluster, {DAG: [first, second], TICK: [*forward, *ticks.runs]})
+    go_back(cluster)
     check_ledger(ledger(cluster), [first, second])
-    record = RecordStore(cluster).read()
-    assert record
-    with capsys.disabled():
-        for passage in record.passages:
-            print(f"\n{passage.state} to {passage.to}: {'passed' if passage.ended else 'killed'}", end="")
-        for name, probed in record.probed.items():
-            print(f"\n{name}: {probed.requests} requests, {probed.failed} failed {probed.failures}", end="")
+
+
+@pytest.mark.parametrize("colour", list(Colour))
+def test_an_api_server_that_is_killed(
+    colour: Colour, cluster: Cluster, dag_repository: DagRepository, outcome: None
+) -> None:
+    push_dags(cluster, dag_repository)
+    run = start(cluster)
+
+    def kill() -> None:
+        pods = [pod.metadata.name for pod in live.pods(cluster, colour, live.API_SERVER)]
+        cluster.kubectl("delete", "pod", *pods, "--grace-period=0", "--force", "--wait=false")
+
+    code, said = run_with({"HANDOVER (green)": kill}, *upgrade_command(cluster))
+    # With one API server users notice; more than a hundredth of their requests fail, and it goes back.
+    assert (code, record(cluster).phase) in ((0, Phase.SOAKING), (1, Phase.ROLLED_BACK), (1, Phase.ROLLING_BACK)), said
+    smoke = ops("smoke", *target(cluster))
+    assert smoke.returncode == 0, smoke.stdout + smoke.stderr
+    end_runs(cluster, {DAG: [run]})
+    go_back(cluster)
+    check_ledger(ledger(cluster), [run])
+
+
+def test_a_canary_that_fails_leads_back(cluster: Cluster, dag_repository: DagRepository, outcome: None) -> None:
+    path = f"dags/platform/{CANARY}.py"
+    text = (ROOT / path).read_text()
+    commit = dag_repository.push({path: text.replace('if plain != "ran":', "if True:")})
+    with login(cluster) as client:
+        wait_for("the broken canary", lambda: Airflow(client, cluster).serves(CANARY, commit), 120)
+    code, said = run_with({}, *upgrade_command(cluster))
+    assert code == 1
+    assert "rolled back, because the canary's run" in said, said
+    commit = dag_repository.push({path: text})
+    with login(cluster) as client:
+        wait_for("the canary", lambda: Airflow(client, cluster).serves(CANARY, commit), 120)
+    go_back(cluster)
+
+
+def test_a_queue_without_room_runs_later(cluster: Cluster, dag_repository: DagRepository, outcome: None) -> None:
+    push_dags(cluster, dag_repository)
+
+    def end_room() -> None:
+        cluster.kubectl("create", "-f", "-", stdin=json.dumps(NO_ROOM))
+        with login(cluster) as client:
+            airflow = Airflow(client, cluster)
+            runs.extend(airflow.trigger(TICK) for _ in range(3))
+            wait_for("a queued task", lambda: airflow.task_state(TICK, runs[-1], "tick") == "queued")
+
+    def give_room() -> None:
+        cluster.kubectl("delete", "resourcequota", "e2e-no-room")
+
+    runs: list[str] = []
+    try:
+        code, said = run_with({"WARM (green)": end_room, "ok HANDOVER": give_room}, *upgrade_command(cluster))
+    finally:
+        cluster.kubectl("delete", "resourcequota", "e2e-no-room", "--ignore-not-found")
+    assert code == 0, said
+    assert "queued again later" in said
+    end_runs(cluster, {TICK: runs})
+    starts = [row for row in ledger(cluster) if row.run_id in runs and row.event == "start"]
+    assert sorted(row.run_id for row in starts) == sorted(runs), "each ran once, if perhaps in its second try"
+    go_back(cluster)
+
+
+def test_with_other_keys_the_checks_of_this_suite_fail(
+    cluster: Cluster, dag_repository: DagRepository, outcome: None
+) -> None:
+    """The negative control: green does not trust the tokens of blue's tasks."""
+    push_dags(cluster, dag_repository)
+    run = start(cluster)
+    key = jwt.new_key()
+    other = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "e2e-other-jwt"},
+        "stringData": {"private-key": key, "jwks": jwt.trusted(key)},
+    }
+    kill_in(State.WARM, Colour.GREEN, 0, *upgrade_command(cluster))
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps(other))
+    try:
+        volumes = [{"name": "jwt", "secret": {"secretName": "e2e-other-jwt"}}]
+        change = {"spec": {"template": {"spec": {"volumes": volumes}}}}
+        for component in ("api-server", "scheduler"):
+            name = live.deployment_name(Colour.GREEN, component)
+            cluster.apps.patch_namespaced_deployment(name, cluster.namespace, change)
+        ops(*upgrade_command(cluster))
+        set_end(cluster, "yes")
+        with login(cluster) as client:
+            state = Airflow(client, cluster).wait_for_end(DAG, run)
+        assert state != "success" or is_red(cluster, run)
+    finally:
+        cluster.kubectl("delete", "secret", "e2e-other-jwt")
+    go_back(cluster)

@@ -87,11 +87,18 @@ def set_end(cluster: Cluster, value: str) -> None:
         VariableApi(client).post_variable(VariableBody(key=END, value=value))
 
 
-def push_dags(cluster: Cluster, dag_repository: DagRepository) -> None:
-    """Make an empty ledger, and let the environment serve the DAGs that write to it."""
+def push_dags(cluster: Cluster, dag_repository: DagRepository, **others: str | None) -> None:
+    """Make an empty ledger, and let the environment serve the DAGs that write to it.
+
+    Args:
+        cluster: The environment.
+        dag_repository: Where they are pushed.
+        **others: Further files by path, None to take one away.
+    """
     warehouse(cluster, TABLE)
     set_end(cluster, "no")
-    commit = dag_repository.push({f"dags/platform/{DAG}.py": (ROOT / f"tests/e2e/dags/{DAG}.py").read_text()})
+    own = {f"dags/platform/{DAG}.py": (ROOT / f"tests/e2e/dags/{DAG}.py").read_text()}
+    commit = dag_repository.push({**own, **others})
     with login(cluster) as client:
         airflow = Airflow(client, cluster)
         for dag in (DAG, TICK):

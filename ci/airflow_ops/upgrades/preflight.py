@@ -9,7 +9,12 @@ from airflow_ops.deployment.preflight import Schema
 from airflow_ops.manifests import live_objects
 from airflow_ops.manifests.objects import Colour, Manifest, parse, releases, template
 from airflow_ops.recovery import backup as backups
+from airflow_ops.upgrades import migration
 from airflow_ops.upgrades.steps import import_errors, platform_release
+
+ROOM = 2
+"""The copy, and as much for what its restore and its migration write into the log of transactions."""
+DATABASE_POD, DATA = "airflow-database-0", "/var/lib/postgresql/data"
 
 
 def active(cluster: Cluster) -> Colour:
@@ -97,8 +102,32 @@ def check_schema(cluster: Cluster, schema: Schema, installed: str | None) -> boo
             "Give that Secret the key connection-admin, with a role that may (charts/platform/README.md).",
             2,
         )
-    out.print(styled("ok", "green"), "a backup can be made, and a copy to rehearse the migration on")
+    check_room(cluster)
     return True
+
+
+def check_room(cluster: Cluster) -> None:
+    """Check that there is room for a copy of the metadata database, where its server is a pod of the environment.
+
+    Raises:
+        ProblemError: There is not; a full volume would stop the database that works.
+    """
+    (((size,),),) = migration.execute(cluster, ["SELECT pg_database_size(current_database())"])
+    needed = ROOM * size
+    said = f"a backup can be made, and a copy to rehearse the migration on, which needs {backups.megabytes(needed)}"
+    if not cluster.environment.values["platform"]["database"]["enabled"]:
+        out.print(styled("ok", "green"), f"{said} in the database's server")
+        return
+    df = ("df", "--block-size=1", "--output=avail", DATA)
+    free = int(cluster.kubectl("exec", DATABASE_POD, "--container", "postgres", "--", *df).split()[-1])
+    if free < needed:
+        raise fail(
+            f"a copy of the metadata database needs {backups.megabytes(needed)}, "
+            f"and {DATABASE_POD} has {backups.megabytes(free)} free.",
+            "Enlarge its volume, or delete databases that earlier restores have kept.",
+            2,
+        )
+    out.print(styled("ok", "green"), said)
 
 
 def check_source(cluster: Cluster, source: Colour) -> None:

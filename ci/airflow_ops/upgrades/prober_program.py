@@ -116,7 +116,7 @@ def main() -> None:
         Probe("page", f"{users}/"),
         Probe("health, new connection", f"{users}/api/v2/monitor/health"),
         Probe("health, kept connection", f"{users}/api/v2/monitor/health", keeps=True),
-        Probe("REST, logged in", f"{users}/api/v2/dags?limit=1", headers=authorized),
+        Probe("REST, logged in", f"{users}/api/v2/dags/~/dagRuns?limit=5&order_by=-run_after", headers=authorized),
         Probe("execution API", f"{execution}/execution/health"),
     ]
     threads = [threading.Thread(target=probe.run) for probe in probes]

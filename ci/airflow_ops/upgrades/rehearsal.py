@@ -1,13 +1,14 @@
 """Rehearse a migration on a copy of the metadata database: does the former Airflow work on the new schema?"""
 
 import contextlib
+import math
 from pathlib import Path
 from typing import Any
 
 from airflow_ops.cluster import jobs
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours.record import Record, Rehearsal
-from airflow_ops.console import ProblemError, fail
+from airflow_ops.console import ProblemError, counted, fail
 from airflow_ops.recovery import backup as backups
 from airflow_ops.upgrades import migration
 
@@ -29,15 +30,16 @@ def rehearse(cluster: Cluster, record: Record) -> Rehearsal:
         ProblemError: The copy cannot be made or migrated, or one of the two does not work on it.
     """
     try:
-        found = jobs.resume_for_result(cluster, _job(cluster, record), "rehearsing the migration on a copy")
+        found = jobs.resume_for_result(cluster, job(cluster, record), "rehearsing the migration on a copy")
     finally:
         # An error here must not take the place of one of the rehearsal; the next copy takes this one's place.
         with contextlib.suppress(ProblemError):
             _drop(cluster)
-    return _judge(record, found)
+    return judge(cluster.environment.name, record, found)
 
 
-def _job(cluster: Cluster, record: Record) -> dict[str, Any]:
+def job(cluster: Cluster, record: Record) -> dict[str, Any]:
+    """The Job that restores the snapshot into a copy, migrates that, and tries both versions on it."""
     template = backups.job_template(cluster)
     script = ["python", backups.SCRIPT]
     manager = migration.auth_manager(cluster)
@@ -63,9 +65,9 @@ def _job(cluster: Cluster, record: Record) -> dict[str, Any]:
     ]
     migrating = cluster.environment.values["platform"]["migration"]["deadline"]
     seconds = template["spec"]["activeDeadlineSeconds"] + migrating + TRIAL_SECONDS
-    job = jobs.job("airflow-upgrade-rehearse", template, steps, seconds)
-    job["metadata"]["name"] = f"airflow-upgrade-rehearse-{record.id}"
-    return job
+    made = jobs.job("airflow-upgrade-rehearse", template, steps, seconds)
+    made["metadata"]["name"] = f"airflow-upgrade-rehearse-{record.id}"
+    return made
 
 
 def _drop(cluster: Cluster) -> None:
@@ -76,7 +78,7 @@ def _drop(cluster: Cluster) -> None:
     jobs.run_for_result(cluster, jobs.job("airflow-upgrade-drop-copy", template, [step], DROP_SECONDS), "dropping")
 
 
-def _judge(record: Record, found: dict[str, Any]) -> Rehearsal:
+def judge(environment: str, record: Record, found: dict[str, Any]) -> Rehearsal:
     """What the rehearsal says about the upgrade.
 
     Raises:
@@ -88,16 +90,22 @@ def _judge(record: Record, found: dict[str, Any]) -> Rehearsal:
             f"Airflow {target} does not work on a migrated copy: {'; '.join(found['new']['problems'])}.",
             "Look at the log of the Job airflow-upgrade-rehearse.",
         )
+    if migrated["lost"]:
+        raise fail(
+            f"the migration to Airflow {target} loses rows: {'; '.join(migrated['lost'])}.",
+            "Find out whether you need them. If not, delete them from these tables before you begin again.",
+        )
     problems = [*migrated["incompatible"], *found["former"]["problems"]]
     if migrated["seconds"] > MOST_SECONDS:
         problems.append(
             f"the migration takes {migrated['seconds']:.0f} s, at most {MOST_SECONDS} s are possible beside it"
         )
     if problems:
-        window = migrated["seconds"] + found["new"]["start_seconds"]
+        minutes = math.ceil((migrated["seconds"] + found["new"]["start_seconds"]) / 60)
         raise fail(
             f"Airflow {source} does not work on the schema of {target}: {'; '.join(problems)}.",
-            f"Announce a maintenance window of {window:.0f} s and more, then: airflow-ops deploy --maintenance-window.",
+            f"Announce a maintenance window of {counted(minutes, 'minute')} after the last task has ended, then: "
+            f"airflow-ops deploy {environment} --maintenance-window.",
         )
     return Rehearsal(
         migration_seconds=migrated["seconds"],

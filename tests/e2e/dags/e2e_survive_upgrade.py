@@ -5,6 +5,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseOperator, Variable, dag, get_current_context, task
 
@@ -78,6 +79,7 @@ def e2e_survive_upgrade() -> None:
     fail_first()
     WaitInTriggerer(task_id="wait_in_triggerer")
     fan_out.expand(number=list(range(6)))
+    TriggerDagRunOperator(task_id="trigger_tick", trigger_dag_id="e2e_tick")
 
 
 @dag(

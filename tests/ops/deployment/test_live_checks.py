@@ -63,6 +63,7 @@ def test_an_upgrade_without_migration(installed: str, schema: Schema) -> None:
 @pytest.mark.parametrize("may_create", [True, False])
 def test_an_upgrade_with_migration_needs_a_copy(monkeypatch: pytest.MonkeyPatch, may_create: bool) -> None:
     monkeypatch.setattr("airflow_ops.recovery.backup.inspect", lambda _cluster: {"may_create": may_create})
+    monkeypatch.setattr(preflight, "check_room", lambda _cluster: None)
     if may_create:
         assert preflight.check_schema(CLUSTER, OLDER, "3.2.2") is True
     else:
@@ -73,3 +74,17 @@ def test_an_upgrade_with_migration_needs_a_copy(monkeypatch: pytest.MonkeyPatch,
 def test_an_upgrade_to_an_older_version_is_refused() -> None:
     with pytest.raises(ProblemError, match="newer schema than Airflow"):
         preflight.check_schema(CLUSTER, NEWER, "9.9.9")
+
+
+@pytest.mark.parametrize(("free", "fits"), [(19_000_000, False), (21_000_000, True)])
+def test_an_upgrade_with_migration_needs_room_for_a_copy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], free: int, fits: bool
+) -> None:
+    monkeypatch.setattr("airflow_ops.upgrades.migration.execute", lambda *_: [[[10_000_000]]])
+    monkeypatch.setattr(Cluster, "kubectl", lambda *_: f"Avail\n{free}\n")
+    if fits:
+        preflight.check_room(CLUSTER)
+        assert "needs 20.0 MB" in capsys.readouterr().out
+    else:
+        with pytest.raises(ProblemError, match=r"needs 20.0 MB, and airflow-database-0 has 19.0 MB free"):
+            preflight.check_room(CLUSTER)

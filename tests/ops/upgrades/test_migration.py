@@ -138,6 +138,18 @@ def test_another_type_of_an_empty_table_hinders_nobody(pets: sa.Engine) -> None:
     assert migration_program.incompatible(pets, before, migration_program.columns(pets)) == []
 
 
+def test_rows_that_a_migration_loses_are_found(pets: sa.Engine) -> None:
+    with pets.begin() as connection:
+        connection.execute(sa.text("INSERT INTO pet VALUES ('Rex', 'red'), ('Tom', 'blue')"))
+    before = migration_program.row_counts(pets, ["pet"])
+    assert migration_program.lost_rows(before, before) == []
+    with pets.begin() as connection:
+        connection.execute(sa.text("DELETE FROM pet WHERE name = 'Tom'"))
+    after = migration_program.row_counts(pets, ["pet"])
+    assert migration_program.lost_rows(before, after) == ["table pet has 1 rows instead of 2"]
+    assert migration_program.lost_rows(before, {}) == [], "a table that is gone is told elsewhere"
+
+
 def test_only_an_older_version_needs_a_bridge() -> None:
     assert bridges.between("3.2.2", "3.3.2")
     for older, newer in (("3.3.0", "3.3.2"), ("3.3.2", "3.3.2"), ("3.3.2", "3.2.2"), ("3.1.8", "3.2.2")):

@@ -1,0 +1,73 @@
+"""The dev environment with the Airflow from which the tests of migrations upgrade (tests/e2e/former_version)."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from airflow_ops.cluster.connection import Cluster, connect
+from airflow_ops.environments.environment import Environment
+from airflow_ops.paths import ROOT
+from support.ledger import push_dags
+from support.live_environment import DagRepository, ops, target
+
+OVERLAY = "e2e-former-version"
+LOCK = ROOT / "tests/e2e/former_version/requirements.lock"
+BOTH_VERSIONS: dict[str, str | None] = {
+    # The library's retry policy, and a DAG with a deadline, need Airflow 3.3.
+    "dags/shared/authoring/retry_policy.py": (ROOT / "tests/e2e/dags/retry_policy.py").read_text(),
+    "dags/flights/flights_rollup_year.py": None,
+}
+"""What the DAGs of this repository lack or have instead so that both versions can read them."""
+
+
+def load_image(cluster: Cluster) -> None:
+    """Load the former version's image into the lab's node, and build it first where there is none.
+
+    On kind it has to be there: docker build --build-arg AIRFLOW_IMAGE=apache/airflow:3.2.2-python3.11, with `LOCK` in
+    the place of image/requirements.lock, and `kind load docker-image`.
+    """
+    lab = os.environ.get("AIRFLOW_LAB")
+    if not lab:
+        return
+    image = cluster.environment.image
+    home = Path(os.environ["KUBECONFIG"]).parent
+    archive = home / "images" / f"{image.replace('/', '_').replace(':', '_')}.tar"
+    if not archive.exists():
+        version = cluster.environment.values["global"]["airflowVersion"]
+        with tempfile.TemporaryDirectory() as overlay:
+            shutil.copytree(ROOT / "plugins", Path(overlay) / "opt/airflow/plugins")
+            Path(overlay).chmod(0o755)
+            subprocess.run([f"{lab}/images", "airflow", version, image, str(LOCK), overlay], check=True)
+    subprocess.run([f"{lab}/lab", "load", str(archive)], check=True)
+
+
+@contextmanager
+def deployed_anew(overlays: tuple[str, ...], folder: Path) -> Iterator[tuple[Cluster, DagRepository]]:
+    """The environment from nothing, with the former version, and DAGs that both versions can read.
+
+    Args:
+        overlays: Of the newer version.
+        folder: For a clone of this repository.
+    """
+    cluster = connect(Environment.load("dev", [*overlays, OVERLAY]))
+    load_image(cluster)
+    remove(cluster)
+    deployed = ops("deploy", *target(cluster))
+    # The DAGs that a deploy pushes are made for the newer version, so that there is no canary yet.
+    assert "platform_run_canary is not there" in deployed.stderr, deployed.stdout + deployed.stderr
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    repository = DagRepository(folder, cluster, cluster.environment.values["global"]["dagBundle"]["trackingRef"])
+    push_dags(cluster, repository, **BOTH_VERSIONS)
+    smoke = ops("smoke", *target(cluster))
+    assert smoke.returncode == 0, smoke.stdout + smoke.stderr
+    yield cluster, repository
+    remove(cluster)
+
+
+def remove(cluster: Cluster) -> None:
+    """Delete the environment with everything in it."""
+    cluster.kubectl("delete", "namespace", cluster.namespace, "--ignore-not-found", "--wait")
