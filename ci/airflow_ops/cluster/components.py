@@ -41,8 +41,11 @@ def stop(cluster: Cluster, names: Iterable[str] = COMPONENTS) -> None:
         ProblemError: A pod does not end; what was stopped is started again.
     """
     for each in deployments(cluster, names):
-        if each.spec.replicas and STOPPED not in (each.metadata.annotations or {}):
-            change = {"metadata": {"annotations": {STOPPED: str(each.spec.replicas)}}, "spec": {"replicas": 0}}
+        if each.spec.replicas:
+            change: dict[str, Any] = {"spec": {"replicas": 0}}
+            # A number from an earlier attempt is the right one: this one may be what a failed start has left.
+            if STOPPED not in (each.metadata.annotations or {}):
+                change["metadata"] = {"annotations": {STOPPED: str(each.spec.replicas)}}
             cluster.apps.patch_namespaced_deployment(each.metadata.name, cluster.namespace, change)
     with err.status("stopping Airflow"):
         gone = wait_until(lambda: not _pods(cluster, names), STOP_SECONDS, 0.5)
@@ -57,7 +60,8 @@ def stop(cluster: Cluster, names: Iterable[str] = COMPONENTS) -> None:
 
 def _pods(cluster: Cluster, names: Iterable[str]) -> list[str]:
     pods = cluster.core.list_namespaced_pod(cluster.namespace, label_selector=_selector(names)).items
-    return [pod.metadata.name for pod in pods]
+    # An evicted pod stays as Failed until somebody deletes it.
+    return [pod.metadata.name for pod in pods if pod.status.phase in ("Pending", "Running", "Unknown")]
 
 
 def start(cluster: Cluster, replicas: dict[str, int]) -> None:
@@ -77,6 +81,14 @@ def start(cluster: Cluster, replicas: dict[str, int]) -> None:
             _wait_until_ready(cluster, name)
     for name in replicas:
         # The annotation is removed last: the next run starts every Deployment that still has it.
+        cluster.apps.patch_namespaced_deployment(
+            name, cluster.namespace, {"metadata": {"annotations": {STOPPED: None}}}
+        )
+
+
+def forget(cluster: Cluster) -> None:
+    """Forget how many replicas stopped Deployments had: somebody else has set how many they should have."""
+    for name in stopped_deployments(cluster):
         cluster.apps.patch_namespaced_deployment(
             name, cluster.namespace, {"metadata": {"annotations": {STOPPED: None}}}
         )

@@ -10,7 +10,7 @@ from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.console import out, styled
 from airflow_ops.deployment import dag_push, helm, live_checks, maintenance, preflight, smoke
 from airflow_ops.environments.environment import Environment
-from airflow_ops.manifests.objects import releases
+from airflow_ops.manifests.objects import active_colour, releases
 from airflow_ops.options import EnvironmentName, TrialOverlays
 
 INSTALL_SECONDS = {"platform": 3900, "airflow": 900}
@@ -48,14 +48,20 @@ def deploy(
             raise live_checks.refuse_version(cluster, schema)
         if is_beside:
             maintenance.begin(cluster, wait_for_tasks)
-        _install(cluster)
-        maintenance.end(cluster)
+        install(cluster)
+        if maintenance_window:
+            maintenance.end(cluster, active_colour(environment))
         smoke.check(cluster)
     forward = f"kubectl --context {cluster.context} -n {cluster.namespace} port-forward service/airflow 8080"
     out.print(f"page: {forward}", soft_wrap=True)
 
 
-def _install(cluster: Cluster) -> None:
+def install(cluster: Cluster) -> None:
+    """Install the releases of an environment, the platform with its migration first, and push the DAGs between them.
+
+    Raises:
+        ProblemError: One cannot be installed.
+    """
     for release in releases(cluster.environment):
         started = time.monotonic()
         helm.install(cluster, release, INSTALL_SECONDS[release.chart])
