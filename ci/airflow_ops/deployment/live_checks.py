@@ -32,21 +32,21 @@ def check_version(cluster: Cluster, schema: Schema) -> bool:
         Whether it may; if not, it can be done in a maintenance window.
 
     Raises:
-        ProblemError: The image is older than the schema, and so is not the version that works.
+        ProblemError: The image is older than the schema, and nobody has seen it work there.
     """
     wanted = cluster.environment.values["global"]["airflowVersion"]
     installed = installed_version(cluster, active_colour(cluster.environment))
-    if installed is None:
-        return True
     if schema.is_ahead:
-        if installed == wanted:
+        if installed in (None, wanted) and schema.was_tried_with(wanted):
             return True
+        name = cluster.environment.name
         raise fail(
             f"the metadata database has a newer schema than Airflow {wanted}: {schema}.",
-            f"{cluster.environment.name} runs {installed}: write that version or a newer one into values/.",
+            f"Write the version that has migrated it into values/, or restore a backup of {wanted}: "
+            f"airflow-ops restore {name} BACKUP.",
             2,
         )
-    return installed == wanted and schema.is_migrated
+    return installed is None or (installed == wanted and schema.is_migrated)
 
 
 def refuse_version(cluster: Cluster, schema: Schema) -> Exception:

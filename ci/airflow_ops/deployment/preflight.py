@@ -56,7 +56,7 @@ if not broken:
     import json
     from alembic.script import ScriptDirectory
     revisions = {"alembic_version": "airflow.migrations", "alembic_version_fab": "airflow.providers.fab.migrations"}
-    image, database, unknown = {}, {}, []
+    image, database, unknown, comment = {}, {}, [], ""
     scripts = {table: ScriptDirectory(str(files(package))) for table, package in revisions.items()}
     for table, script in scripts.items():
         image[table] = script.get_current_head()
@@ -67,7 +67,10 @@ if not broken:
                     database[table] = connection.scalar(sqlalchemy.text("SELECT version_num FROM " + table))
                     if database[table] not in {script.revision for script in scripts[table].walk_revisions()}:
                         unknown.append(table)
-    print("schema: " + json.dumps({"image": image, "database": database, "unknown": unknown}))
+            if database:
+                query = sqlalchemy.text("SELECT obj_description(to_regclass('alembic_version'))")
+                comment = connection.scalar(query) or ""
+    print("schema: " + json.dumps({"image": image, "database": database, "unknown": unknown, "comment": comment}))
 sys.exit(bool(broken))
 """
 
@@ -104,11 +107,13 @@ class Schema:
         image: What the image needs.
         database: What the database has; empty before the first migration.
         unknown: The tables whose revision in the database the image does not know: a newer Airflow has migrated it.
+        comment: Which older version was seen to work on it; airflow_ops/upgrades/migration_program.py writes it.
     """
 
     image: dict[str, str]
     database: dict[str, str]
     unknown: list[str] = field(default_factory=list)
+    comment: str = ""
 
     @property
     def is_migrated(self) -> bool:
@@ -117,8 +122,12 @@ class Schema:
 
     @property
     def is_ahead(self) -> bool:
-        """Whether the database has a newer schema than the image: an upgrade with a migration was rolled back."""
+        """Whether the database has a newer schema than the image."""
         return bool(self.unknown)
+
+    def was_tried_with(self, version: str) -> bool:
+        """Whether a version works on this schema, though it is newer: an upgrade with a migration was rolled back."""
+        return self.comment == f"Airflow {version} works on it"
 
     def __str__(self) -> str:
         """Where the two differ."""

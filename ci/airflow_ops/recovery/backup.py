@@ -28,8 +28,17 @@ def cron_job(cluster: Cluster) -> Object:
 
 
 def job_template(cluster: Cluster) -> Object:
-    """The Job template of that CronJob."""
+    """The Job template of that CronJob, with the Airflow of the values: a restore may bring back another version."""
     template: Object = cron_job(cluster)["spec"]["jobTemplate"]
+    pod = template["spec"]["template"]["spec"]
+    steps = [*pod["initContainers"], *pod["containers"]]
+    airflow = next(step["image"] for step in steps if step["name"] == "store")
+    for step in steps:
+        if step["image"] == airflow:
+            step["image"] = cluster.environment.image
+        for variable in step["env"]:
+            if variable["name"] == "AIRFLOW_VERSION":
+                variable["value"] = cluster.environment.values["global"]["airflowVersion"]
     return template
 
 

@@ -1,17 +1,16 @@
 """`restore`: put a backup in place of the metadata database, even where there is no database any more."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
 from airflow_ops.cluster import components, jobs, lease
 from airflow_ops.cluster.connection import Cluster, connect
-from airflow_ops.colours.record import refuse_open
+from airflow_ops.colours import live
 from airflow_ops.console import fail, out, styled
-from airflow_ops.deployment import smoke
+from airflow_ops.deployment import live_checks, maintenance, smoke
+from airflow_ops.deployment.deploy import install
 from airflow_ops.environments.environment import Environment
 from airflow_ops.options import EnvironmentName, TrialOverlays
 from airflow_ops.recovery import backup as backups
@@ -43,7 +42,7 @@ def restore(
     started = time.monotonic()
     cluster = connect(Environment.load(name, overlay))
     with lease.hold(cluster, "restore"):
-        refuse_open(cluster)
+        live_checks.check_colour(cluster)
         chosen = _bring_back(cluster, backup, discard_newer_runs)
         smoke.check(cluster)
     out.print(f"restored {name} from {chosen['name']} in {time.monotonic() - started:.0f} s")
@@ -53,9 +52,9 @@ def _bring_back(cluster: Cluster, name: str | None, discard_newer_runs: bool) ->
     """Put a backup in place of the database and start Airflow, from wherever an earlier restore was cut off."""
     found = backups.inspect(cluster)
     chosen = choose(found["backups"], name, cluster.environment.name)
-    if is_swapped(found, chosen) and (stopped := components.stopped_deployments(cluster)):
+    if is_swapped(found, chosen) and components.stopped_deployments(cluster):
         out.print(f"{chosen['name']} is in place already: continuing with the start of Airflow")
-        components.start(cluster, stopped)
+        start(cluster)
     else:
         check(found, chosen, discard_newer_runs)
         load(cluster, chosen)
@@ -96,13 +95,12 @@ def check(found: dict[str, Any], chosen: Backup, discard_newer_runs: bool) -> No
         ProblemError: The image needs another schema, the role may not create databases, or runs would be lost.
     """
     differ = {table: rev for table, rev in found["heads"].items() if chosen["revision"].get(table) != rev}
-    # What this version has backed up it works on: after the rollback of an upgrade the schema is newer than the image.
-    if differ and chosen["airflow"] != found.get("airflow"):
+    if not chosen["fits"]:
         raise fail(
             f"{chosen['name']} has the schema of Airflow {chosen['airflow']}: "
             + ", ".join(f"{t} is {chosen['revision'].get(t)}, this image needs {rev}" for t, rev in differ.items())
             + ".",
-            f"Deploy the image of Airflow {chosen['airflow']}, restore, then upgrade.",
+            f"Write Airflow {chosen['airflow']} and its image into values/, then run this again: it installs them too.",
         )
     if not found["may_create"]:
         raise fail(
@@ -156,19 +154,28 @@ def swap(cluster: Cluster, chosen: Backup, discard_newer_runs: bool) -> None:
     job = jobs.job(
         "airflow-restore-swap", template, [backups.container(template, "store", command, admin)], SWAP_SECONDS
     )
-    with stopped(cluster):
+    began = time.monotonic()
+    components.stop(cluster)
+    try:
         former = jobs.run_for_result(cluster, job, "putting the database in place")["former"]
+    except BaseException:
+        components.start(cluster, components.stopped_deployments(cluster))
+        raise
+    start(cluster)
+    out.print(f"Airflow was stopped for {time.monotonic() - began:.0f} s")
     if former:
         out.print(f"the former database is kept as {former}: drop it when nothing is missing")
 
 
-@contextmanager
-def stopped(cluster: Cluster) -> Iterator[None]:
-    """Stop Airflow for the duration of a `with` block, and start it again even after an error."""
-    began = time.monotonic()
-    components.stop(cluster)
-    try:
-        yield
-    finally:
+def start(cluster: Cluster) -> None:
+    """Start Airflow; where the values say another version than is installed, install that: the backup is its.
+
+    Raises:
+        ProblemError: It does not start.
+    """
+    version, colour = cluster.environment.values["global"]["airflowVersion"], live.live_colour(cluster)
+    if colour and live.installed_version(cluster, colour) not in (None, version):
+        install(cluster)
+        maintenance.end(cluster, colour)
+    else:
         components.start(cluster, components.stopped_deployments(cluster))
-        out.print(f"Airflow was stopped for {time.monotonic() - began:.0f} s")

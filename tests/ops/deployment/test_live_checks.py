@@ -1,5 +1,7 @@
 """What a deploy may bring beside what runs, by the versions and by the schema of the metadata database."""
 
+from dataclasses import replace
+
 import pytest
 
 from airflow_ops.cluster.connection import Cluster
@@ -14,6 +16,7 @@ WANTED = CLUSTER.environment.values["global"]["airflowVersion"]
 SAME = Schema({"alembic_version": "b"}, {"alembic_version": "b"})
 OLDER = Schema({"alembic_version": "b"}, {"alembic_version": "a"})
 NEWER = Schema({"alembic_version": "b"}, {"alembic_version": "c"}, ["alembic_version"])
+TRIED = replace(NEWER, comment=f"Airflow {WANTED} works on it")
 EMPTY = Schema({"alembic_version": "b"}, {})
 
 
@@ -24,7 +27,8 @@ EMPTY = Schema({"alembic_version": "b"}, {})
         (None, OLDER, True),  # a first deploy that was cut off in its migration
         (WANTED, SAME, True),
         (WANTED, OLDER, False),  # another image under the same version
-        (WANTED, NEWER, True),  # an upgrade was rolled back
+        (WANTED, TRIED, True),  # an upgrade was rolled back
+        (None, TRIED, True),  # and its backup is restored elsewhere
         ("3.3.0", SAME, False),
         ("3.2.2", OLDER, False),
     ],
@@ -36,10 +40,22 @@ def test_a_deploy_brings_no_other_version(
     assert live_checks.check_version(CLUSTER, schema) is may
 
 
-def test_a_deploy_does_not_bring_an_older_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_checks, "installed_version", lambda *_: "9.9.9")
+@pytest.mark.parametrize(
+    ("installed", "schema"),
+    [
+        ("9.9.9", NEWER),
+        ("9.9.9", TRIED),  # the newer version works; there is no way back but a restore
+        (WANTED, NEWER),  # a maintenance window that was cut off after its migration
+        (None, NEWER),  # a database of somebody else
+        (WANTED, replace(NEWER, comment="Airflow 3.2.2 works on it")),
+    ],
+)
+def test_a_deploy_does_not_bring_an_older_version(
+    monkeypatch: pytest.MonkeyPatch, installed: str | None, schema: Schema
+) -> None:
+    monkeypatch.setattr(live_checks, "installed_version", lambda *_: installed)
     with pytest.raises(ProblemError, match="alembic_version is c, it needs b"):
-        live_checks.check_version(CLUSTER, NEWER)
+        live_checks.check_version(CLUSTER, schema)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +71,7 @@ def test_what_is_refused_names_upgrade(
     assert f"airflow-ops upgrade dev --to {WANTED}" in error.fix
 
 
-@pytest.mark.parametrize(("installed", "schema"), [("3.3.0", SAME), (WANTED, NEWER)])
+@pytest.mark.parametrize(("installed", "schema"), [("3.3.0", SAME), (WANTED, TRIED)])
 def test_an_upgrade_without_migration(installed: str, schema: Schema) -> None:
     assert preflight.check_schema(CLUSTER, schema, installed) is False
 

@@ -4,14 +4,17 @@ from typing import Any
 
 import pytest
 
+from airflow_ops.cluster.connection import Cluster
 from airflow_ops.console import ProblemError
+from airflow_ops.environments.environment import Environment
+from airflow_ops.manifests.objects import Colour
 from airflow_ops.recovery import restore
 
 HEADS = {"alembic_version": "abc", "alembic_version_fab": "def"}
 
 
 def backup(name: str = "b", **changes: Any) -> dict[str, Any]:
-    return {"name": name, "airflow": "3.3.2", "revision": HEADS, **changes}
+    return {"name": name, "airflow": "3.3.2", "revision": HEADS, "fits": True, **changes}
 
 
 def found(**changes: Any) -> dict[str, Any]:
@@ -43,18 +46,30 @@ def test_newer_runs_are_not_lost_unless_that_is_meant() -> None:
 
 
 def test_the_schema_of_another_version_is_refused_with_that_version() -> None:
-    older = backup(airflow="3.2.2", revision=HEADS | {"alembic_version": "old"})
+    older = backup(airflow="3.2.2", revision=HEADS | {"alembic_version": "old"}, fits=False)
     with pytest.raises(ProblemError, match=r"alembic_version is old, this image needs abc") as refused:
         restore.check(found(), older, True)
-    assert "Airflow 3.2.2" in refused.value.fix
+    assert "Write Airflow 3.2.2 and its image into values/" in refused.value.fix
 
 
-def test_what_this_version_has_backed_up_is_restored_though_its_schema_is_newer() -> None:
+def test_a_backup_with_a_newer_schema_that_fits_is_restored() -> None:
     """After the rollback of an upgrade, whose migration stays."""
-    newer = backup(airflow="3.2.2", revision=HEADS | {"alembic_version": "new"})
-    restore.check(found(airflow="3.2.2"), newer, True)
-    with pytest.raises(ProblemError, match="alembic_version is new"):
-        restore.check(found(airflow="3.1.8"), newer, True)
+    restore.check(found(), backup(airflow="3.2.2", revision=HEADS | {"alembic_version": "new"}), True)
+
+
+@pytest.mark.parametrize(("installed", "installs"), [("3.2.2", True), ("3.3.2", False), (None, False)])
+def test_a_backup_of_another_version_brings_that_version(
+    monkeypatch: pytest.MonkeyPatch, installed: str | None, installs: bool
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("airflow_ops.colours.live.live_colour", lambda _cluster: Colour.BLUE)
+    monkeypatch.setattr("airflow_ops.colours.live.installed_version", lambda *_: installed)
+    monkeypatch.setattr(restore, "install", lambda _cluster: done.append("install"))
+    monkeypatch.setattr("airflow_ops.deployment.maintenance.end", lambda *_: done.append("end"))
+    monkeypatch.setattr("airflow_ops.cluster.components.stopped_deployments", lambda _cluster: {})
+    monkeypatch.setattr("airflow_ops.cluster.components.start", lambda *_: done.append("start"))
+    restore.start(Cluster(Environment.load("dev"), "test"))
+    assert done == (["install", "end"] if installs else ["start"])
 
 
 def test_a_role_that_may_not_create_databases_is_reported() -> None:

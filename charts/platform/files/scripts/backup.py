@@ -30,8 +30,8 @@ from sqlalchemy.dialects import postgresql
 
 WORK = Path(os.environ.get("WORK", "/var/backup"))
 """What the containers of one pod share: `dump`, `facts` and the connections of libpq."""
-RESTORED = "airflow_restored"
-"""The database that a backup is restored into, beside the present one."""
+RESTORED = os.environ.get("RESTORED", "airflow_restored")
+"""The database that a backup is restored into, beside the present one; the rehearsal of an upgrade has its own."""
 UNFINISHED = timedelta(days=1)
 """A dump that is older and has no description belongs to a backup that failed: no Job runs as long."""
 REVISIONS = {"alembic_version": "airflow.migrations", "alembic_version_fab": "airflow.providers.fab.migrations"}
@@ -230,8 +230,8 @@ def store_dump() -> dict[str, Any]:
 def look() -> dict[str, Any]:
     """The backups there are, the revisions of this image, and what is where the database should be."""
     backups = open_store()[0].backups()
-    found: dict[str, Any] = {"backups": [asdict(b) for b in backups], "heads": heads(), "database": None}
-    found["airflow"] = os.environ["AIRFLOW_VERSION"]
+    found: dict[str, Any] = {"backups": [{**asdict(b), "fits": fits(b)} for b in backups], "database": None}
+    found["heads"] = heads()
     with connected(admin_url()) as server:
         may_create = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
         found["may_create"] = bool(server.scalar(sa.text(may_create)))
@@ -244,15 +244,33 @@ def look() -> dict[str, Any]:
     return found
 
 
-def heads() -> dict[str, str]:
-    """Revision that this image's Airflow needs, by table."""
+def migrations() -> dict[str, Any]:
+    """The migrations that this image knows, by table."""
     from importlib.resources import files
 
     from alembic.script import ScriptDirectory
 
-    return {
-        table: ScriptDirectory(str(files(package))).get_current_head() or "" for table, package in REVISIONS.items()
-    }
+    return {table: ScriptDirectory(str(files(package))) for table, package in REVISIONS.items()}
+
+
+def heads() -> dict[str, str]:
+    """Revision that this image's Airflow needs, by table."""
+    return {table: scripts.get_current_head() or "" for table, scripts in migrations().items()}
+
+
+def fits(backup: Backup) -> bool:
+    """Whether this image's Airflow works on the schema of a backup.
+
+    After the rollback of an upgrade the schema is newer than the image; what this version has backed up it works on.
+    """
+    for table, scripts in migrations().items():
+        revision = backup.revision.get(table)
+        if revision == scripts.get_current_head():
+            continue
+        is_known = revision in {script.revision for script in scripts.walk_revisions()}
+        if is_known or backup.airflow != os.environ["AIRFLOW_VERSION"]:
+            return False
+    return True
 
 
 def comment_of(server: sa.Connection, database: str | None) -> str | None:
@@ -296,10 +314,8 @@ def fetch(name: str) -> dict[str, Any]:
 def verify(name: str) -> dict[str, Any]:
     """Check that the restored database fits this image and this Fernet key, and mark it as whole."""
     backup = chosen(name)
-    # What this version has backed up it works on: after the rollback of an upgrade the schema is newer than the image.
-    wanted_by = backup.revision if backup.airflow == os.environ["AIRFLOW_VERSION"] else heads()
     with connected(url().set(database=RESTORED)) as database:
-        for table, wanted in wanted_by.items():
+        for table, wanted in (backup.revision if fits(backup) else heads()).items():
             found = database.scalar(sa.text(f"SELECT version_num FROM {table}"))  # noqa: S608 names of our own
             if found != wanted:
                 raise ProblemError(

@@ -8,7 +8,7 @@ airflow db check --retry "$((DATABASE_TIMEOUT / 5))" --retry-delay 5
 # `airflow db migrate` prints a traceback and still succeeds if the auth manager cannot be imported.
 python -c 'from airflow.configuration import conf; conf.getimport("core", "auth_manager")'
 
-# After the rollback of an upgrade the schema is newer than this image, whose `airflow db migrate` does not know its revision.
+# After the rollback of an upgrade the schema is newer than this image, and `airflow db migrate` does not know its revision.
 if python /etc/migration/schema_is_newer.py; then
   echo "the schema is newer than this image: nothing to migrate"
 else
