@@ -16,7 +16,7 @@ from airflow_ops.console import ProblemError, counted, err, fail, out, styled
 from airflow_ops.deployment import helm, smoke
 from airflow_ops.manifests.objects import Colour, Release, releases
 from airflow_ops.recovery import backup as backups
-from airflow_ops.upgrades import migration, prober, queue_hold, rehearsal
+from airflow_ops.upgrades import dag_check, migration, prober, queue_hold, rehearsal
 from airflow_ops.waiting import wait_until
 
 INSTALL_SECONDS = 900
@@ -108,7 +108,11 @@ class Move:
         live.suspend(self.cluster, self.to.colour, True)
 
     def warm(self) -> None:
-        """Start the other colour's API servers and warm them; then its other components, which wait at their start."""
+        """Start the other colour's API servers and warm them; then its other components, which wait at their start.
+
+        Raises:
+            ProblemError: One does not start; or forward, a DAG file cannot be imported that could be before.
+        """
         colour, replicas = self.to.colour, self.to.replicas
         if self.to.least is not None:
             live.autoscale(self.cluster, colour, replicas[API_SERVER])
@@ -126,6 +130,8 @@ class Move:
                 live.wait_until_started(
                     self.cluster, colour, component, replicas[component], partial(self._works, view, component)
                 )
+        if self.is_forward:
+            dag_check.check(self.cluster, self.away.colour, colour)
 
     def switch(self) -> None:
         """Lead users, and forward also the tasks of the old colour, to the other API servers.
@@ -138,7 +144,7 @@ class Move:
     def quiesce(self) -> None:
         """Stop what works in one colour only, while no task is queued and every queued task has its pod."""
         if not self.is_forward:
-            migration.rewrite_run_types(self.cluster, self.record)
+            migration.make_readable(self.cluster, self.record)
         began = time.monotonic()
         with queue_hold.watch(self.cluster, hold=True) as view:
             held = time.monotonic()
@@ -227,7 +233,7 @@ class Move:
             )
         if self.is_forward:
             helm.install(self.cluster, platform_release(self.cluster, self.to.colour), PLATFORM_SECONDS)
-            migration.remove_defaults(self.cluster, self.record)
+            migration.remove_bridges(self.cluster, self.to.version)
         else:
             migration.end_rewriting(self.cluster, self.record)
             live.point(self.cluster, [execution_service(self.away.colour)], self.to.colour)
