@@ -70,4 +70,5 @@ def deployed_anew(overlays: tuple[str, ...], folder: Path) -> Iterator[tuple[Clu
 
 def remove(cluster: Cluster) -> None:
     """Delete the environment with everything in it."""
-    cluster.kubectl("delete", "namespace", cluster.namespace, "--ignore-not-found", "--wait")
+    # Worker pods have two minutes to end.
+    cluster.kubectl("delete", "namespace", cluster.namespace, "--ignore-not-found", "--wait", seconds=600)

@@ -4,7 +4,10 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_ops.cluster.connection import Cluster, existing
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from airflow_ops.cluster.connection import NOT_FOUND, Cluster, existing
 from airflow_ops.cluster.pod_diagnosis import is_healthy, pod_evidence
 from airflow_ops.console import err, fail
 from airflow_ops.waiting import wait_until
@@ -138,16 +141,30 @@ def resume_for_result(cluster: Cluster, wanted: dict[str, Any], what: str) -> An
     name = wanted["metadata"]["name"]
     found = existing(cluster.batch.read_namespaced_job_status, name, cluster.namespace)
     if found is not None and _outcome(cluster, name) == "Failed":
-        cluster.kubectl("delete", "job", name, "--cascade=foreground")
+        delete(cluster, name)
         found = None
     if found is None:
         cluster.kubectl("create", "-f", "-", stdin=json.dumps(wanted))
     return _result(_wait(cluster, wanted, what))
 
 
+def delete(cluster: Cluster, name: str) -> None:
+    """Delete a Job, if it exists, and wait until its pods are gone.
+
+    Raises:
+        ProblemError: They do not end.
+    """
+    cluster.kubectl("delete", "job", name, "--cascade=foreground", "--ignore-not-found", "--wait")
+
+
 def _outcome(cluster: Cluster, name: str) -> str:
-    """Complete or Failed; empty while it runs."""
-    conditions = cluster.batch.read_namespaced_job_status(name, cluster.namespace).status.conditions or []
+    """Complete or Failed; empty while it runs, or while Kubernetes' API does not answer."""
+    try:
+        conditions = cluster.batch.read_namespaced_job_status(name, cluster.namespace).status.conditions or []
+    except (ApiException, HTTPError) as error:
+        if getattr(error, "status", 0) == NOT_FOUND:
+            raise
+        return ""
     true = {condition.type for condition in conditions if condition.status == "True"}
     return next((outcome for outcome in ("Complete", "Failed") if outcome in true), "")
 

@@ -49,6 +49,21 @@ def between(older: str, newer: str) -> list[Bridge]:
     return [bridge for bridge in BRIDGES if Version(older) < bridge.since <= Version(newer)]
 
 
+def until(version: str) -> list[Bridge]:
+    """The bridges that an Airflow does not need, because it makes the schema itself."""
+    return [bridge for bridge in BRIDGES if bridge.since <= Version(version)]
+
+
+def default_statements(bridges: Iterable[Bridge]) -> list[str]:
+    """SQL after which each column that is there has its default."""
+    return [
+        "DO $$ BEGIN IF EXISTS (SELECT 1 FROM information_schema.columns WHERE table_schema = current_schema() AND "  # noqa: S608 our own names
+        f"table_name = '{table}' AND column_name = '{column}' AND column_default IS NULL) THEN "
+        f'ALTER TABLE "{table}" ALTER "{column}" SET DEFAULT {value}; END IF; END $$'
+        for table, column, value in defaults(bridges)
+    ]
+
+
 def defaults(bridges: Iterable[Bridge]) -> list[tuple[str, str, str]]:
     """Table, column and default of every column."""
     return [(table, column, value) for bridge in bridges for (table, column), value in bridge.defaults.items()]
@@ -64,7 +79,9 @@ def rewrite_statements(bridges: Iterable[Bridge]) -> list[str]:
     return [
         f"CREATE OR REPLACE FUNCTION {TRIGGER}() RETURNS trigger LANGUAGE plpgsql AS "
         f"$$ BEGIN NEW.run_type := CASE NEW.run_type {cases} ELSE NEW.run_type END; RETURN NEW; END $$",
-        f"CREATE OR REPLACE TRIGGER {TRIGGER} BEFORE INSERT OR UPDATE OF run_type ON dag_run "
+        # One transaction; PostgreSQL 13 cannot replace a trigger.
+        f"DROP TRIGGER IF EXISTS {TRIGGER} ON dag_run; "
+        f"CREATE TRIGGER {TRIGGER} BEFORE INSERT OR UPDATE OF run_type ON dag_run "
         f"FOR EACH ROW EXECUTE FUNCTION {TRIGGER}()",
         f"UPDATE dag_run SET run_type = CASE run_type {cases} END WHERE run_type IN ({listed})",  # noqa: S608 our own names
     ]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from airflow_ops.cluster.api_errors import as_problem
 from airflow_ops.colours.record import Passage, Phase, RecordStore, State, now
 from airflow_ops.console import ProblemError, RefusalError, err, fail, out, styled
+from airflow_ops.upgrades import rehearsal
 from airflow_ops.upgrades.prober import probing
 from airflow_ops.upgrades.steps import Move
 
@@ -70,6 +71,7 @@ def _return(move: Move, store: RecordStore, problem: ProblemError) -> None:
 
 def begin_rollback(move: Move, store: RecordStore, reason: str) -> None:
     """Record that an upgrade goes back, and why."""
+    rehearsal.clean_up(move.cluster, move.record)
     move.record.phase = Phase.ROLLING_BACK
     move.record.reason = reason
     store.write(move.record)

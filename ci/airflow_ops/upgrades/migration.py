@@ -7,7 +7,7 @@ from typing import Any
 from airflow_ops.cluster import jobs
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours import live
-from airflow_ops.colours.record import Record
+from airflow_ops.colours.record import Record, State
 from airflow_ops.console import fail
 from airflow_ops.manifests.objects import Object
 from airflow_ops.recovery import backup as backups
@@ -28,6 +28,7 @@ from airflow import settings
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+LOCK_NOT_AVAILABLE, DEADLOCK = "55P03", "40P01"
 rows = []
 for statement in json.load(sys.stdin):
     for left in reversed(range(10)):
@@ -38,7 +39,7 @@ for statement in json.load(sys.stdin):
                 rows.append([list(row) for row in done] if done.returns_rows else [])
             break
         except DBAPIError as error:
-            if not left or "lock timeout" not in str(error):
+            if not left or error.orig.pgcode not in (LOCK_NOT_AVAILABLE, DEADLOCK):
                 sys.exit(str(error.orig).strip())
             time.sleep(1)
 print("rows: " + json.dumps(rows))
@@ -79,6 +80,7 @@ def command(record: Record, database: str | None = None) -> list[str]:
         "defaults": bridges.defaults(bridges.between(record.source.version, record.target.version)),
         "tries": TRIES,
         "lock_seconds": LOCK_SECONDS,
+        "former": record.source.version,
         "database": database,
     }
     return ["python", "-c", PROGRAM.read_text(), json.dumps(settings)]
@@ -87,6 +89,11 @@ def command(record: Record, database: str | None = None) -> list[str]:
 def auth_manager(cluster: Cluster) -> str:
     """Class of the environment's auth manager, whose tables are migrated too."""
     return str(cluster.environment.values["airflow"]["config"]["core"]["auth_manager"])
+
+
+def job_names(record: Record) -> dict[State, str]:
+    """Names of the Jobs of an upgrade, by which a command that continues it finds them."""
+    return {state: f"airflow-upgrade-{state.lower()}-{record.id}" for state in (State.REHEARSE, State.MIGRATE)}
 
 
 def migrate(cluster: Cluster, record: Record) -> dict[str, Any]:
@@ -109,7 +116,7 @@ def migrate(cluster: Cluster, record: Record) -> dict[str, Any]:
     )
     seconds = cluster.environment.values["platform"]["migration"]["deadline"]
     job = jobs.job("airflow-upgrade-migrate", template, [run], seconds)
-    job["metadata"]["name"] = f"airflow-upgrade-migrate-{record.id}"
+    job["metadata"]["name"] = job_names(record)[State.MIGRATE]
     done: dict[str, Any] = jobs.resume_for_result(cluster, job, "migrating the metadata database")
     return done
 
@@ -136,13 +143,14 @@ def execute(cluster: Cluster, statements: list[str]) -> list[list[list[Any]]]:
     return rows
 
 
-def rewrite_run_types(cluster: Cluster, record: Record) -> None:
-    """From now on no DAG run has a type that the former Airflow does not know.
+def make_readable(cluster: Cluster, record: Record) -> None:
+    """From now on the former Airflow can insert every row, and no DAG run has a type that it does not know.
 
     Raises:
         ProblemError: The database refuses.
     """
-    execute(cluster, bridges.rewrite_statements(bridges.between(record.source.version, record.target.version)))
+    needed = bridges.between(record.source.version, record.target.version)
+    execute(cluster, [*bridges.default_statements(needed), *bridges.rewrite_statements(needed)])
 
 
 def end_rewriting(cluster: Cluster, record: Record) -> None:
@@ -155,14 +163,19 @@ def end_rewriting(cluster: Cluster, record: Record) -> None:
         execute(cluster, bridges.REMOVE_TRIGGER)
 
 
-def remove_defaults(cluster: Cluster, record: Record) -> None:
-    """Take back the defaults that the former Airflow needed, as the schema of the present one is without them.
+def remove_bridges(cluster: Cluster, version: str) -> None:
+    """Take back all that older versions needed: the schema of the one that works is without it.
+
+    Args:
+        cluster: The environment.
+        version: The version that works, after which there is no way back.
 
     Raises:
         ProblemError: The database refuses.
     """
-    columns = bridges.defaults(bridges.between(record.source.version, record.target.version))
-    execute(cluster, [f'ALTER TABLE "{table}" ALTER "{column}" DROP DEFAULT' for table, column, _ in columns])
+    columns = bridges.defaults(bridges.until(version))
+    drops = [f'ALTER TABLE "{table}" ALTER "{column}" DROP DEFAULT' for table, column, _ in columns]
+    execute(cluster, ["COMMENT ON TABLE alembic_version IS NULL", *drops, *bridges.REMOVE_TRIGGER])
 
 
 def unreadable_tasks(cluster: Cluster, record: Record) -> list[str]:

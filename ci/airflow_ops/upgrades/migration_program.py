@@ -2,15 +2,18 @@
 
     python -c PROGRAM SETTINGS
 
-SETTINGS is JSON: `defaults` (lists of table, column and default value), `tries`, `lock_seconds`, and `database`, the
-name of another database than that of CONNECTION, or null. Environment: CONNECTION, WORK (a folder for `migrated.json`),
-and what `airflow db migrate` needs. The last line is `result: JSON`, or `problem: ...` with exit code 1.
+SETTINGS is JSON: `defaults` (lists of table, column and default value), `tries`, `lock_seconds`, `former` (the version
+of Airflow that works on the database), and `database` (the name of another one than that of CONNECTION, or null).
+Environment: CONNECTION, WORK (a folder for `migrated.json`), and what `airflow db migrate` needs. The last line is
+`result: JSON`, or `problem: ...` with exit code 1.
 """
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
 from importlib.resources import files
@@ -25,6 +28,12 @@ LOOK_SECONDS = 0.2
 """Between two looks whether a column is there that needs a default; without it the older Airflow cannot insert."""
 WAIT_SECONDS = 5
 """Between two tries: whoever holds the lock may be done."""
+BRIDGE_SECONDS = 120
+"""For the defaults after the migration, if somebody reads such a table for long."""
+LOCK_ERRORS = ("LockNotAvailable", "DeadlockDetected")
+"""psycopg2's names of the errors after which another try may succeed; their texts are translated."""
+ERROR_LINE = re.compile(r"^(\w+\.)*\w*(Error|Exception|NotAvailable|Detected)\b")
+"""A line that names an error. The last line of SQLAlchemy's message is an address of its documentation."""
 COLUMNS = """
 SELECT table_name, column_name, data_type, is_nullable = 'YES', column_default IS NOT NULL OR is_identity = 'YES'
 FROM information_schema.columns WHERE table_schema = current_schema()
@@ -79,28 +88,60 @@ def migrate(database: sa.Engine, settings: dict[str, Any]) -> int:
     Raises:
         ProblemError: It fails for another reason, or no try gets its locks.
     """
-    url = database.url.render_as_string(hide_password=False)
-    # A statement that waits for a lock holds up all queries that come after it, so it must not wait long.
-    options = f"-c lock_timeout={settings['lock_seconds']}s"
-    env = {**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url, "PGOPTIONS": options}
-    log = Path("/tmp/migrate.log")  # noqa: S108 an emptyDir of the pod
+    # A statement that waits for a lock holds up all queries that come after it, so it must not wait long. It is in the
+    # address and not in PGOPTIONS, which libpq ignores where the address has options.
+    given = database.url.query.get("options", "")
+    options = f"{given} -c lock_timeout={settings['lock_seconds']}s".strip()
+    url = database.url.update_query_dict({"options": options}).render_as_string(hide_password=False)
+    env = {**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url}
     for number in range(1, settings["tries"] + 1):
-        with log.open("w") as output:
+        with tempfile.TemporaryFile("w+") as output:
             process = subprocess.Popen(["airflow", "db", "migrate"], env=env, stdout=output, stderr=subprocess.STDOUT)
             while process.poll() is None:
                 bridge(database, settings["defaults"])
                 time.sleep(LOOK_SECONDS)
-        text = log.read_text()
+            output.seek(0)
+            text = output.read()
         print(text, flush=True)
         if process.returncode == 0:
             return number
-        if "lock timeout" not in text:
-            raise ProblemError(f"`airflow db migrate` failed: {text.strip().splitlines()[-1]}")
-        print(f"try {number} did not get a lock in {settings['lock_seconds']} s", flush=True)
+        if not any(error in text for error in LOCK_ERRORS):
+            raise ProblemError(f"`airflow db migrate` failed: {reason(text)}")
+        print(f"try {number} did not get its locks", flush=True)
         time.sleep(WAIT_SECONDS)
     raise ProblemError(
         f"`airflow db migrate` did not get its locks in {settings['tries']} tries: somebody holds a transaction open"
     )
+
+
+def reason(text: str) -> str:
+    """The line of a program's output that says why it has failed."""
+    lines = text.strip().splitlines() or ["it printed nothing"]
+    return next((line for line in reversed(lines) if ERROR_LINE.match(line)), lines[-1])
+
+
+def bridge_all(database: sa.Engine, defaults: list[list[str]]) -> list[str]:
+    """Give every column its default, however long somebody reads its table; gives those that have one.
+
+    Raises:
+        ProblemError: One cannot be given: the older Airflow could not insert.
+    """
+    end = time.monotonic() + BRIDGE_SECONDS
+    while True:
+        done = bridge(database, defaults)
+        there = columns(database)
+        missing = [f"{t}.{c}" for t, c, _ in defaults if c in there.get(t, {}) and f"{t}.{c}" not in done]
+        missing = [name for name in missing if not _is_nullable(there, name)]
+        if not missing:
+            return done
+        if time.monotonic() > end:
+            raise ProblemError(f"{', '.join(missing)} can be given no default: somebody holds a transaction open")
+        time.sleep(LOOK_SECONDS)
+
+
+def _is_nullable(there: Columns, name: str) -> bool:
+    table, column = name.split(".")
+    return there[table][column][1]
 
 
 def unmigrated(database: sa.Engine) -> list[str]:
@@ -126,9 +167,11 @@ def incompatible(database: sa.Engine, before: Columns, after: Columns) -> list[s
         if present is None:
             lines.append(f"table {table} is gone")
             continue
-        for column, (kind, _, _) in former.items():
+        for column, (kind, nullable, _) in former.items():
             if column not in present:
                 lines.append(f"column {table}.{column} is gone")
+            elif nullable and not present[column][1] and not present[column][2]:
+                lines.append(f"column {table}.{column} must have a value now")
             elif present[column][0] != kind and has_rows(database, table):
                 lines.append(f"column {table}.{column} is {present[column][0]} and no longer {kind}")
         lines += [
@@ -176,7 +219,10 @@ def main(settings: dict[str, Any]) -> dict[str, Any]:
     seconds = time.monotonic() - began
     if left := unmigrated(database):
         raise ProblemError(f"after `airflow db migrate` {'; '.join(left)}")
-    bridged = bridge(database, settings["defaults"])
+    bridged = bridge_all(database, settings["defaults"])
+    with database.begin() as connection:
+        # For whoever finds a schema that is newer than an image: this image was seen to work on it. Dumps contain it.
+        connection.execute(sa.text(f"COMMENT ON TABLE alembic_version IS 'Airflow {settings['former']} works on it'"))
     with database.connect() as connection:
         size = connection.scalar(sa.text("SELECT pg_database_size(current_database())"))
     found = {

@@ -88,7 +88,7 @@ def check_schema(cluster: Cluster, schema: Schema, installed: str | None) -> boo
         return False
     version = cluster.environment.values["global"]["airflowVersion"]
     if schema.is_ahead:
-        if version == installed:
+        if version == installed and schema.was_tried_with(version):
             return False
         raise fail(
             f"the metadata database has a newer schema than Airflow {version}: {schema}.",

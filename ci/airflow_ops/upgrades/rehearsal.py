@@ -7,14 +7,14 @@ from typing import Any
 
 from airflow_ops.cluster import jobs
 from airflow_ops.cluster.connection import Cluster
-from airflow_ops.colours.record import Record, Rehearsal
+from airflow_ops.colours.record import Record, Rehearsal, State
 from airflow_ops.console import ProblemError, counted, fail
 from airflow_ops.recovery import backup as backups
 from airflow_ops.upgrades import migration
 
 PROGRAM = Path(__file__).with_name("rehearsal_program.py")
-DATABASE = "airflow_restored"
-"""The database into which charts/platform/files/scripts/backup.py restores."""
+DATABASE = "airflow_rehearsal"
+"""Another one than that of a restore: a rehearsal empties connections and variables."""
 TRIAL_SECONDS = 1800
 """Two whole Airflows start and run a DAG; on a busy node each may take ten minutes."""
 DROP_SECONDS = 120
@@ -29,12 +29,17 @@ def rehearse(cluster: Cluster, record: Record) -> Rehearsal:
     Raises:
         ProblemError: The copy cannot be made or migrated, or one of the two does not work on it.
     """
+    wanted = job(cluster, record)
     try:
-        found = jobs.resume_for_result(cluster, job(cluster, record), "rehearsing the migration on a copy")
-    finally:
-        # An error here must not take the place of one of the rehearsal; the next copy takes this one's place.
+        found = jobs.resume_for_result(cluster, wanted, "rehearsing the migration on a copy")
+    except Exception:
+        # Not after a signal: the next command goes on with the Job and its copy.
         with contextlib.suppress(ProblemError):
+            jobs.delete(cluster, wanted["metadata"]["name"])
             _drop(cluster)
+        raise
+    with contextlib.suppress(ProblemError):
+        _drop(cluster)
     return judge(cluster.environment.name, record, found)
 
 
@@ -50,7 +55,7 @@ def job(cluster: Cluster, record: Record) -> dict[str, Any]:
         return migration.container(cluster, template, image, name, run, DATABASE=DATABASE, AUTH_MANAGER=manager)
 
     steps = [
-        backups.container(template, "store", [*script, "fetch", record.backup], admin),
+        _into_copy(backups.container(template, "store", [*script, "fetch", record.backup], admin)),
         {**backups.container(template, "dump", ["bash", "/etc/backup/backup_load.sh", "load"], {}), "name": "load"},
         migration.container(
             cluster,
@@ -66,8 +71,27 @@ def job(cluster: Cluster, record: Record) -> dict[str, Any]:
     migrating = cluster.environment.values["platform"]["migration"]["deadline"]
     seconds = template["spec"]["activeDeadlineSeconds"] + migrating + TRIAL_SECONDS
     made = jobs.job("airflow-upgrade-rehearse", template, steps, seconds)
-    made["metadata"]["name"] = f"airflow-upgrade-rehearse-{record.id}"
+    made["metadata"]["name"] = migration.job_names(record)[State.REHEARSE]
     return made
+
+
+def clean_up(cluster: Cluster, record: Record) -> None:
+    """End the Jobs that a command which was killed has left behind, and drop its copy: nothing is to change afterwards.
+
+    Raises:
+        ProblemError: A Job cannot be deleted.
+    """
+    if not record.migrates:
+        return
+    for name in migration.job_names(record).values():
+        jobs.delete(cluster, name)
+    if record.rehearsal is None and any(passage.state is State.REHEARSE for passage in record.passages):
+        with contextlib.suppress(ProblemError):
+            _drop(cluster)
+
+
+def _into_copy(step: dict[str, Any]) -> dict[str, Any]:
+    return {**step, "env": [*step["env"], {"name": "RESTORED", "value": DATABASE}]}
 
 
 def _drop(cluster: Cluster) -> None:

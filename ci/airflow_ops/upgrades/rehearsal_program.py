@@ -81,7 +81,7 @@ SANITISE = (
     "UPDATE variable SET val = '', is_encrypted = false",
     "DELETE FROM job",
 )
-EMPTIED = ("deadline", "deadline_alert", "callback_request", "callback", "trigger")
+EMPTIED = ("deadline", "deadline_alert", "callback_request", "callback", "connection_test_request", "trigger")
 """Tables whose rows Airflow would run: code of users. What refers to a row of them refers to nothing then."""
 REFERENCES = """
 SELECT c.conrelid::regclass::text, a.attname, a.attnotnull FROM pg_constraint c

@@ -14,12 +14,12 @@ from airflow_ops.colours.record import Phase, Record, RecordStore, Side, State
 from airflow_ops.console import ProblemError, RefusalError, fail
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import Colour
-from airflow_ops.upgrades import machine
+from airflow_ops.upgrades import machine, rehearsal
 from airflow_ops.upgrades.steps import BACK, FORWARD, MIGRATION, Move
 
 BLUE, GREEN = Colour.BLUE, Colour.GREEN
 FORWARD_RAN = [f"{state} green" for state in FORWARD]
-BACK_RAN = [f"{state} blue" for state in (*BACK, State.FINALIZE)]
+BACK_RAN = ["clean up", *(f"{state} blue" for state in (*BACK, State.FINALIZE))]
 
 
 class KilledError(BaseException):
@@ -75,6 +75,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
     monkeypatch.setattr(Move, "step", step)
     monkeypatch.setattr(machine, "probing", no_prober)
+    monkeypatch.setattr(rehearsal, "clean_up", lambda _cluster, _record: made.ran.append("clean up"))
     monkeypatch.setattr(RecordStore, "write", lambda _self, record: made.write(record))
     return made
 
@@ -237,4 +238,4 @@ def test_it_can_go_back_after_a_kill_and_forward_again_later(world: World) -> No
     world.killed, world.ran = "", []
     record = Record.model_validate_json(world.written)
     rollback(record)
-    assert world.ran == BACK_RAN
+    assert world.ran == BACK_RAN[1:]

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from airflow import __version__ as airflow_version
 
 from airflow_ops.paths import ROOT
 from airflow_ops.upgrades import bridges, migration_program, rehearsal_program
@@ -22,6 +24,12 @@ from support.metadata_database import Server, insert, running_server
 SCHEMA_IS_NEWER = ROOT / "charts/platform/files/scripts/schema_is_newer.py"
 RUN = {"logical_date": None, "data_interval_start": None, "data_interval_end": None}
 COLUMN = [["pet", "colour", "'red'"]]
+SHOW = """#!{python}
+import os, sqlalchemy as sa
+with sa.create_engine(os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]).connect() as connection:
+    for name in ("lock_timeout", "search_path"):
+        print(name, connection.scalar(sa.text("SHOW " + name)))
+"""
 FAKE = """#!/usr/bin/env bash
 n=$(cat "$0.count" 2>/dev/null || echo 0); echo $((n + 1)) >"$0.count"
 if [ "$n" -lt {failures} ]; then echo "{message}"; exit 1; fi
@@ -98,15 +106,68 @@ def test_a_migration_is_tried_again_while_somebody_holds_a_lock(airflow: Any, pe
 
 
 def test_a_lock_that_is_never_given_back_ends_it(airflow: Any, pets: sa.Engine) -> None:
-    airflow(3, "canceling statement due to lock timeout")
+    airflow(3, "psycopg2.errors.DeadlockDetected: deadlock detected")
     with pytest.raises(migration_program.ProblemError, match="did not get its locks in 3 tries"):
         migration_program.migrate(pets, SETTINGS)
 
 
-def test_another_error_of_the_migration_is_told_at_once(airflow: Any, pets: sa.Engine) -> None:
-    airflow(1, "DiskFull: no space left on device")
-    with pytest.raises(migration_program.ProblemError, match="failed: DiskFull: no space left"):
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("no space left on device", "failed: no space left"),
+        (
+            "sqlalchemy.exc.OperationalError: (psycopg2.errors.DiskFull) no space left\n[SQL: CREATE INDEX x]\n"
+            "(Background on this error at: https://sqlalche.me/e/21/e3q8)",
+            "failed: sqlalchemy.exc.OperationalError: .psycopg2.errors.DiskFull. no space left",
+        ),
+    ],
+)
+def test_another_error_of_the_migration_is_told_at_once(airflow: Any, pets: sa.Engine, message: str, told: str) -> None:
+    airflow(1, message)
+    with pytest.raises(migration_program.ProblemError, match=told):
         migration_program.migrate(pets, SETTINGS)
+
+
+@pytest.mark.parametrize("schema", [None, "pg_temp"])
+def test_no_statement_of_a_migration_waits_long(
+    airflow: Any, tmp_path: Path, server: Server, pets: sa.Engine, schema: str | None, capsys: Any
+) -> None:
+    """Also where the address sets options of its own."""
+    airflow(0, "")
+    (tmp_path / "airflow").write_text(SHOW.format(python=sys.executable))
+    url = pets.url.update_query_dict({"options": f"-c search_path={schema}"} if schema else {})
+    migration_program.migrate(sa.create_engine(url, poolclass=sa.NullPool), SETTINGS)
+    said = capsys.readouterr().out
+    assert "lock_timeout 1s" in said
+    assert not schema or f"search_path {schema}" in said
+
+
+def test_a_default_that_a_long_query_keeps_away_is_given_afterwards(
+    pets: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pets.begin() as somebody:
+        somebody.execute(sa.text("LOCK TABLE pet IN ACCESS SHARE MODE"))
+        end = threading.Timer(2, somebody.rollback)
+        end.start()
+        assert migration_program.bridge_all(pets, COLUMN) == ["pet.colour"]
+        end.join()
+    adopt(pets)
+    monkeypatch.setattr(migration_program, "BRIDGE_SECONDS", 0)
+    with pets.begin() as somebody:
+        somebody.execute(sa.text("ALTER TABLE pet ALTER colour DROP DEFAULT"))
+    with pets.begin() as somebody:
+        somebody.execute(sa.text("LOCK TABLE pet IN ACCESS SHARE MODE"))
+        with pytest.raises(migration_program.ProblemError, match="pet.colour can be given no default"):
+            migration_program.bridge_all(pets, COLUMN)
+
+
+def test_the_way_back_gives_the_default_again(pets: sa.Engine) -> None:
+    made = bridges.Bridge(bridges.Version("9"), {("pet", "colour"): "'red'", ("none", "x"): "1"}, {}, ())
+    for _ in range(2):
+        for statement in bridges.default_statements([made]):
+            with pets.begin() as connection:
+                connection.execute(sa.text(statement))
+    adopt(pets)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +178,7 @@ def test_another_error_of_the_migration_is_told_at_once(airflow: Any, pets: sa.E
         ("CREATE TABLE owner (name text NOT NULL)", None),
         ("ALTER TABLE pet ALTER colour TYPE varchar(9)", "column pet.colour is character varying and no longer text"),
         ("ALTER TABLE pet DROP colour", "column pet.colour is gone"),
+        ("ALTER TABLE pet ALTER name SET NOT NULL", "column pet.name must have a value now"),
         ("DROP TABLE pet", "table pet is gone"),
         ("ALTER TABLE pet ADD food text NOT NULL DEFAULT 'x'; ALTER TABLE pet ALTER food DROP DEFAULT", "is new and"),
     ],
@@ -211,13 +273,28 @@ def test_a_copy_has_nothing_to_run_and_no_secret(server: Server) -> None:
         assert rows("SELECT val FROM variable") == [("",)]
 
 
-@pytest.mark.parametrize(("revision", "code"), [(None, 1), ("1d6611b6ab7c", 1), ("ffffffffffff", 0)])
-def test_a_schema_that_a_newer_image_has_made_is_told(server: Server, revision: str | None, code: int) -> None:
+OURS, OTHERS = f"Airflow {airflow_version} works on it", "Airflow 3.2.2 works on it"
+
+
+@pytest.mark.parametrize(
+    ("revision", "comment", "code"),
+    [
+        (None, "", 1),
+        ("1d6611b6ab7c", OURS, 1),
+        ("ffffffffffff", OURS, 0),
+        ("ffffffffffff", OTHERS, 1),
+        ("ffffffffffff", "", 1),
+    ],
+)
+def test_a_newer_schema_is_left_alone_where_this_version_was_seen_to_work(
+    server: Server, revision: str | None, comment: str, code: int
+) -> None:
     with server.engine().begin() as connection:
         connection.execute(sa.text("DROP TABLE IF EXISTS alembic_version"))
         if revision:
             connection.execute(sa.text("CREATE TABLE alembic_version (version_num text)"))
             connection.execute(sa.text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
+            connection.execute(sa.text(f"COMMENT ON TABLE alembic_version IS '{comment}'"))
     env = {**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.url()}
     assert subprocess.run([sys.executable, SCHEMA_IS_NEWER], env=env, check=False).returncode == code
 

@@ -81,7 +81,8 @@ def test_each_step_runs_in_its_image(job: dict[str, Any]) -> None:
         ("new", "airflow:3.3.2"),
     ]
     assert steps[0]["command"][-1] == "a-backup"
-    assert json.loads(steps[2]["command"][-1])["database"] == "airflow_restored", "never the database that works"
+    assert {"name": "RESTORED", "value": "airflow_rehearsal"} in steps[0]["env"], "nor that of a restore"
+    assert json.loads(steps[2]["command"][-1])["database"] == "airflow_rehearsal", "never the database that works"
 
 
 def test_a_command_that_was_killed_finds_its_job_again(job: dict[str, Any]) -> None:
