@@ -145,6 +145,12 @@ class Move:
         """Stop what works in one colour only, while no task is queued and every queued task has its pod."""
         if not self.is_forward:
             migration.make_readable(self.cluster, self.record)
+            if unreadable := migration.unreadable_tasks(self.cluster, self.record):
+                err.print(
+                    styled("warning", "yellow"),
+                    f"Airflow {self.to.version} does not know the state of {', '.join(unreadable[:5])}: "
+                    "mark them as failed before you look for them",
+                )
         began = time.monotonic()
         with queue_hold.watch(self.cluster, hold=True) as view:
             held = time.monotonic()
