@@ -214,15 +214,16 @@ def main(settings: dict[str, Any]) -> dict[str, Any]:
     before = columns(database)
     # Only in a copy: in a large database that works it takes long.
     rows = row_counts(database, before) if settings["database"] else {}
+    with database.begin() as connection:
+        # For whoever finds a schema that is newer than an image: this version was seen to work on it. Dumps contain it.
+        # It comes first, because a migration that is cut off leaves a schema in between.
+        connection.execute(sa.text(f"COMMENT ON TABLE alembic_version IS 'Airflow {settings['former']} works on it'"))
     began = time.monotonic()
     tries = migrate(database, settings)
     seconds = time.monotonic() - began
     if left := unmigrated(database):
         raise ProblemError(f"after `airflow db migrate` {'; '.join(left)}")
     bridged = bridge_all(database, settings["defaults"])
-    with database.begin() as connection:
-        # For whoever finds a schema that is newer than an image: this image was seen to work on it. Dumps contain it.
-        connection.execute(sa.text(f"COMMENT ON TABLE alembic_version IS 'Airflow {settings['former']} works on it'"))
     with database.connect() as connection:
         size = connection.scalar(sa.text("SELECT pg_database_size(current_database())"))
     found = {
