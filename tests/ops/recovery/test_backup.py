@@ -2,6 +2,11 @@
 
 from typing import Any
 
+import pytest
+
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.environments.environment import Environment
+from airflow_ops.recovery import backup
 from airflow_ops.recovery.backup import backup_job, container
 
 
@@ -30,3 +35,19 @@ def test_only_the_containers_that_need_a_secret_get_it() -> None:
     assert (plain["name"], plain["image"], plain["env"]) == ("load", "p", [])
     other = container(template, "store", ["python", "x.py", "verify"], {"FERNET_KEY": ("airflow-fernet", "fernet-key")})
     assert other["env"][0]["valueFrom"]["secretKeyRef"]["name"] == "airflow-fernet"
+
+
+def test_a_restore_uses_the_airflow_of_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deployed one may be another version, whose backups the values' one cannot restore."""
+    found = cron_job()
+    pod = found["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    pod["initContainers"][0]["image"] = "postgres"
+    pod["containers"][0] |= {"image": "airflow:old", "env": [{"name": "AIRFLOW_VERSION", "value": "3.2.2"}]}
+    monkeypatch.setattr(backup, "cron_job", lambda _cluster: found)
+    cluster = Cluster(Environment.load("dev"), "test")
+    made = backup.job_template(cluster)["spec"]["template"]["spec"]
+    assert made["initContainers"][0]["image"] == "postgres"
+    assert made["containers"][0]["image"] == cluster.environment.image
+    assert made["containers"][0]["env"] == [
+        {"name": "AIRFLOW_VERSION", "value": cluster.environment.values["global"]["airflowVersion"]}
+    ]
