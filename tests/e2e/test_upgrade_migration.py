@@ -174,7 +174,7 @@ def test_after_a_promotion_a_restore_brings_the_former_version_back(
     done = ops("restore", environment, backup, *overlays, "--discard-newer-runs")
     # It pushes the DAGs of this repository, whose canary the former version cannot import.
     assert done.returncode == 0 or "platform_run_canary" in done.stderr, done.stdout + done.stderr
-    dags.push({})
+    dags.push(BOTH_VERSIONS)
     with earlier.forward("airflow", 8080) as url:
         assert httpx.get(f"{url}/api/v2/version", timeout=30).json()["version"] == version_of(earlier)
     smoke = ops("smoke", environment, *overlays)
