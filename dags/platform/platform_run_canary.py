@@ -39,7 +39,9 @@ class WaitInTriggerer(BaseOperator):
 
     def execute(self, context: Any) -> None:
         """Hand over to the triggerer; always, so that no fast path can hide that the triggerer is down."""
-        self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=2)), method_name="resume")
+        # LocalExecutor notices only after five seconds that a worker has deferred its task. A trigger that fires before
+        # makes Airflow take the task for failed.
+        self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=10)), method_name="resume")
 
     def resume(self, context: Any, event: Any) -> str:
         """Return the moment that the trigger fired with, which a run without a triggerer cannot have."""
