@@ -57,7 +57,8 @@ def deployed_anew(overlays: tuple[str, ...], folder: Path) -> Iterator[tuple[Clu
     load_image(cluster)
     remove(cluster)
     deployed = ops("deploy", *target(cluster))
-    # The DAGs that a deploy pushes are made for the newer version, so that there is no canary yet.
+    # `deploy` pushes the DAGs of this repository. They need the newer Airflow: this one cannot import the canary, so
+    # the smoke test at the end of the deploy does not find it.
     assert "platform_run_canary is not there" in deployed.stderr, deployed.stdout + deployed.stderr
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     repository = DagRepository(folder, cluster, cluster.environment.values["global"]["dagBundle"]["trackingRef"])

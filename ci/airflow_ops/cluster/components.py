@@ -51,7 +51,7 @@ def stop(cluster: Cluster, names: Iterable[str] = COMPONENTS) -> None:
         gone = wait_until(lambda: not _pods(cluster, names), STOP_SECONDS, 0.5)
     if not gone:
         left = _pods(cluster, names)
-        start(cluster, stopped_deployments(cluster))
+        start_again(cluster)
         raise fail(
             f"{', '.join(left)} did not end in {STOP_SECONDS} s.",
             "Nothing was changed. Find out why with `kubectl describe` and the pods' logs.",
@@ -79,16 +79,22 @@ def start(cluster: Cluster, replicas: dict[str, int]) -> None:
     with err.status("starting Airflow"):
         for name in replicas:
             _wait_until_ready(cluster, name)
-    for name in replicas:
-        # The annotation is removed last: the next run starts every Deployment that still has it.
-        cluster.apps.patch_namespaced_deployment(
-            name, cluster.namespace, {"metadata": {"annotations": {STOPPED: None}}}
-        )
+    # Last: the next run starts every Deployment that still has the annotation.
+    forget(cluster, replicas)
 
 
-def forget(cluster: Cluster) -> None:
-    """Forget how many replicas stopped Deployments had: somebody else has set how many they should have."""
-    for name in stopped_deployments(cluster):
+def start_again(cluster: Cluster) -> None:
+    """Start every Deployment that was stopped, by this command or by an earlier one.
+
+    Raises:
+        ProblemError: See `start`.
+    """
+    start(cluster, stopped_deployments(cluster))
+
+
+def forget(cluster: Cluster, names: Iterable[str]) -> None:
+    """Forget how many replicas Deployments had when they were stopped."""
+    for name in names:
         cluster.apps.patch_namespaced_deployment(
             name, cluster.namespace, {"metadata": {"annotations": {STOPPED: None}}}
         )

@@ -34,7 +34,7 @@ def begin(cluster: Cluster, seconds: float) -> None:
         out.print(styled("ok", "green"), f"backup {made['name']}")
     except BaseException:
         err.print("starting Airflow again")
-        components.start(cluster, components.stopped_deployments(cluster))
+        components.start_again(cluster)
         raise
 
 
@@ -64,9 +64,9 @@ def end(cluster: Cluster, colour: Colour) -> None:
         ProblemError: A component does not become ready.
     """
     # Helm has set replicas as the values say, except where an autoscaler sets them: from 0 it would never start.
-    if live.autoscaled(cluster, colour) is not None:
-        name = live.deployment_name(colour, live.API_SERVER)
-        stopped = components.stopped_deployments(cluster)
-        components.start(cluster, {name: stopped[name]} if name in stopped else {})
-    components.forget(cluster)
+    stopped = components.stopped_deployments(cluster)
+    name = live.deployment_name(colour, live.API_SERVER)
+    if name in stopped and live.autoscaled(cluster, colour) is not None:
+        components.start(cluster, {name: stopped.pop(name)})
+    components.forget(cluster, stopped)
     migration.remove_bridges(cluster, cluster.environment.values["global"]["airflowVersion"])

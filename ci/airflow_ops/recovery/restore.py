@@ -159,7 +159,7 @@ def swap(cluster: Cluster, chosen: Backup, discard_newer_runs: bool) -> None:
     try:
         former = jobs.run_for_result(cluster, job, "putting the database in place")["former"]
     except BaseException:
-        components.start(cluster, components.stopped_deployments(cluster))
+        components.start_again(cluster)
         raise
     start(cluster)
     out.print(f"Airflow was stopped for {time.monotonic() - began:.0f} s")
@@ -178,4 +178,4 @@ def start(cluster: Cluster) -> None:
         install(cluster)
         maintenance.end(cluster, colour)
     else:
-        components.start(cluster, components.stopped_deployments(cluster))
+        components.start_again(cluster)

@@ -130,18 +130,13 @@ def bridge_all(database: sa.Engine, defaults: list[list[str]]) -> list[str]:
     while True:
         done = bridge(database, defaults)
         there = columns(database)
-        missing = [f"{t}.{c}" for t, c, _ in defaults if c in there.get(t, {}) and f"{t}.{c}" not in done]
-        missing = [name for name in missing if not _is_nullable(there, name)]
+        kinds = {f"{t}.{c}": there[t][c] for t, c, _ in defaults if c in there.get(t, {})}
+        missing = [name for name, (_, nullable, has_default) in kinds.items() if not nullable and not has_default]
         if not missing:
             return done
         if time.monotonic() > end:
             raise ProblemError(f"{', '.join(missing)} can be given no default: somebody holds a transaction open")
         time.sleep(LOOK_SECONDS)
-
-
-def _is_nullable(there: Columns, name: str) -> bool:
-    table, column = name.split(".")
-    return there[table][column][1]
 
 
 def unmigrated(database: sa.Engine) -> list[str]:

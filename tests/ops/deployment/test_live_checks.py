@@ -44,7 +44,7 @@ def test_a_deploy_brings_no_other_version(
     ("installed", "schema"),
     [
         ("9.9.9", NEWER),
-        ("9.9.9", TRIED),  # the newer version works; there is no way back but a restore
+        ("9.9.9", TRIED),  # 9.9.9 was promoted, so only a restore leads back to the older version
         (WANTED, NEWER),  # a maintenance window that was cut off after its migration
         (None, NEWER),  # a database of somebody else
         (WANTED, replace(NEWER, comment="Airflow 3.2.2 works on it")),
