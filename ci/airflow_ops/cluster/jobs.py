@@ -157,6 +157,16 @@ def delete(cluster: Cluster, name: str) -> None:
     cluster.kubectl("delete", "job", name, "--cascade=foreground", "--ignore-not-found", "--wait")
 
 
+def end(cluster: Cluster, name: str) -> None:
+    """Delete a Job that has not ended, and wait until its pods are gone; one that has ended keeps its log.
+
+    Raises:
+        ProblemError: They do not end.
+    """
+    if existing(cluster.batch.read_namespaced_job_status, name, cluster.namespace) and not _outcome(cluster, name):
+        delete(cluster, name)
+
+
 def _outcome(cluster: Cluster, name: str) -> str:
     """Complete or Failed; empty while it runs, or while Kubernetes' API does not answer."""
     try:

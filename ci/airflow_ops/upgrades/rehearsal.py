@@ -35,7 +35,7 @@ def rehearse(cluster: Cluster, record: Record) -> Rehearsal:
     except Exception:
         # Not after a signal: the next command goes on with the Job and its copy.
         with contextlib.suppress(ProblemError):
-            jobs.delete(cluster, wanted["metadata"]["name"])
+            jobs.end(cluster, wanted["metadata"]["name"])
             _drop(cluster)
         raise
     with contextlib.suppress(ProblemError):
@@ -84,7 +84,7 @@ def clean_up(cluster: Cluster, record: Record) -> None:
     if not record.migrates:
         return
     for name in migration.job_names(record).values():
-        jobs.delete(cluster, name)
+        jobs.end(cluster, name)
     if record.rehearsal is None and any(passage.state is State.REHEARSE for passage in record.passages):
         with contextlib.suppress(ProblemError):
             _drop(cluster)
