@@ -17,4 +17,10 @@ TrialOverlays = Annotated[
         show_default=False,
     ),
 ]
+InCluster = Annotated[
+    bool,
+    typer.Option(
+        "--in-cluster", help="Run it as a Job in the cluster, from HEAD of this checkout (docs/upgrading.md)."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")]

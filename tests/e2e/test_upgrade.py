@@ -2,6 +2,7 @@
 
 import pytest
 
+from airflow_ops import programs
 from airflow_ops.cluster.airflow_api import login
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours import live
@@ -9,6 +10,7 @@ from airflow_ops.colours.record import Phase
 from airflow_ops.manifests.objects import Colour
 from support.ledger import DAG, TICK, check_ledger, ledger, push_dags, set_end, start, ticking
 from support.live_environment import Airflow, DagRepository, ops, target, wait_for
+from support.operations_image import load_operations_image
 from support.upgrades import check_requests, record, report
 
 
@@ -26,8 +28,10 @@ def test_an_upgrade_and_its_rollback_lose_nothing(
 ) -> None:
     version = cluster.environment.values["global"]["airflowVersion"]
     first = start(cluster)
+    load_operations_image(cluster)
     with ticking(cluster) as ticks:
-        upgraded = ops("upgrade", *upgrade_arguments(cluster), "--to", version)
+        # The way there by a Job in the cluster, the way back from here.
+        upgraded = ops("upgrade", *upgrade_arguments(cluster), "--to", version, "--in-cluster")
     assert upgraded.returncode == 0, upgraded.stdout + upgraded.stderr
     assert live.live_colour(cluster) is Colour.GREEN
     check_requests(record(cluster))
@@ -64,6 +68,28 @@ def test_an_upgrade_and_its_rollback_lose_nothing(
         report(record(cluster), rows, forward, ticks.runs)
     clean = ops("diff", *target(cluster), "--live")
     assert clean.returncode == 0, clean.stdout
+
+
+@pytest.mark.parametrize(
+    ("allowed", "verb", "kind", "where"),
+    [
+        (True, "patch", "services/airflow", "airflow-dev"),
+        (False, "delete", "persistentvolumeclaims", "airflow-dev"),
+        (False, "update", "leases/another", "airflow-dev"),
+        (False, "escalate", "roles", "airflow-dev"),
+        (False, "get", "secrets", "kube-system"),
+        (False, "create", "pods", "default"),
+        (False, "patch", "clusterroles/cluster-admin", "airflow-dev"),
+        (False, "create", "clusterrolebindings", "airflow-dev"),
+    ],
+)
+def test_a_job_in_the_cluster_may_do_no_more_than_it_needs(
+    cluster: Cluster, allowed: bool, verb: str, kind: str, where: str
+) -> None:
+    account = f"system:serviceaccount:{cluster.namespace}:airflow-operations"
+    words = ["auth", "can-i", verb, kind, f"--as={account}", "--namespace", where, "--quiet"]
+    answer = programs.run("kubectl", ["--context", cluster.context, *words])
+    assert (answer.returncode == 0) is allowed, answer.stderr
 
 
 def test_what_changes_nothing_is_not_upgraded(cluster: Cluster) -> None:

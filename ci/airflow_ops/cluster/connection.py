@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 from kubernetes import client, config
@@ -170,6 +171,17 @@ class Cluster:
                 process.terminate()
 
 
+IN_CLUSTER = "in-cluster"
+"""The context of a Job in the cluster (charts/platform/files/scripts/run_operation.sh)."""
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+"""In a pod with a token of its service account: the namespace of both."""
+
+
+def _is_in(environment: Environment, context: str) -> bool:
+    """Whether this runs in a pod of the environment, with a context for the cluster that the pod is in."""
+    return context == IN_CLUSTER and NAMESPACE_FILE.exists() and NAMESPACE_FILE.read_text() == environment.namespace
+
+
 def connect(environment: Environment) -> Cluster:
     """The environment on the cluster of kubectl's current context.
 
@@ -184,7 +196,7 @@ def connect(environment: Environment) -> Cluster:
             exit_code=2,
         )
     context = answer.stdout.strip()
-    if context not in environment.contexts:
+    if context not in environment.contexts and not _is_in(environment, context):
         raise fail(
             f"context {context!r} is not a cluster of {environment.name}: "
             f"{FILE} allows {', '.join(environment.contexts) or 'none'}.",

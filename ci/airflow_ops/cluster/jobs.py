@@ -105,7 +105,7 @@ def _wait(cluster: Cluster, wanted: dict[str, Any], what: str) -> list[str]:
     name = wanted["metadata"]["name"]
     seconds = wanted["spec"]["activeDeadlineSeconds"] + START_SECONDS
     with err.status(f"{what} (Job {name})"):
-        outcome = wait_until(lambda: _outcome(cluster, name), seconds, 0.5)
+        outcome = wait_until(lambda: outcome_of(cluster, name), seconds, 0.5)
     pods = cluster.core.list_namespaced_pod(cluster.namespace, label_selector=f"batch.kubernetes.io/job-name={name}")
     if outcome != "Complete":
         raise _failure(cluster, name, what, pods.items)
@@ -140,7 +140,7 @@ def resume_for_result(cluster: Cluster, wanted: dict[str, Any], what: str) -> An
     """
     name = wanted["metadata"]["name"]
     found = existing(cluster.batch.read_namespaced_job_status, name, cluster.namespace)
-    if found is not None and _outcome(cluster, name) == "Failed":
+    if found is not None and outcome_of(cluster, name) == "Failed":
         delete(cluster, name)
         found = None
     if found is None:
@@ -163,11 +163,11 @@ def end(cluster: Cluster, name: str) -> None:
     Raises:
         ProblemError: They do not end.
     """
-    if existing(cluster.batch.read_namespaced_job_status, name, cluster.namespace) and not _outcome(cluster, name):
+    if existing(cluster.batch.read_namespaced_job_status, name, cluster.namespace) and not outcome_of(cluster, name):
         delete(cluster, name)
 
 
-def _outcome(cluster: Cluster, name: str) -> str:
+def outcome_of(cluster: Cluster, name: str) -> str:
     """Complete or Failed; empty while it runs, or while Kubernetes' API does not answer."""
     try:
         conditions = cluster.batch.read_namespaced_job_status(name, cluster.namespace).status.conditions or []

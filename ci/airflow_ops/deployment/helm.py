@@ -40,7 +40,8 @@ def install(cluster: Cluster, release: Release, seconds: int) -> None:
     _clear_failed_jobs(cluster, release)
     command = [programs.find("helm"), "upgrade", "--install", release.name, str(release.chart_folder)]
     command += ["--kube-context", cluster.context, "--namespace", cluster.namespace, *release.value_arguments()]
-    command += ["--wait", "--wait-for-jobs", "--timeout", f"{seconds}s", "--history-max", "5"]
+    # The only hook is the Job that runs this very command after a `helm upgrade` by hand.
+    command += ["--wait", "--wait-for-jobs", "--no-hooks", "--timeout", f"{seconds}s", "--history-max", "5"]
     with tempfile.TemporaryFile("w+") as output:
         with programs.tied(command, output) as process:
             _watch(cluster, release, process)

@@ -1,6 +1,6 @@
 """`upgrade`, `rollback` and `promote`: move an environment to its other colour, back again, or for good."""
 
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -12,8 +12,8 @@ from airflow_ops.console import fail, out, styled
 from airflow_ops.deployment import preflight as deployment_preflight
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import active_colour
-from airflow_ops.options import EnvironmentName, TrialOverlays
-from airflow_ops.upgrades import machine, migration, preflight, prober
+from airflow_ops.options import EnvironmentName, InCluster, TrialOverlays
+from airflow_ops.upgrades import in_cluster_job, machine, migration, preflight, prober
 from airflow_ops.upgrades.report import describe, show_record
 from airflow_ops.upgrades.steps import Move
 
@@ -22,6 +22,7 @@ def upgrade(
     name: EnvironmentName,
     to: Annotated[str, typer.Option(metavar="VERSION", help="Airflow's version; the one that values/ say.")],
     overlay: TrialOverlays = None,
+    in_cluster: InCluster = False,
 ) -> None:
     """Upgrade an environment to what values/ say: another version, image or configuration of Airflow.
 
@@ -34,6 +35,8 @@ def upgrade(
     """
     cluster = connect(Environment.load(name, overlay))
     preflight.check_version(cluster, to)
+    if in_cluster:
+        _run_in_cluster(cluster, "upgrade", overlay, "--to", to)
     preflight.active(cluster)
     deployment_preflight.check_files(cluster)
     with lease.hold(cluster, "upgrade") as holding:
@@ -52,6 +55,12 @@ def upgrade(
         f"{name} works with {describe(record.target)}. Watch it, then `airflow-ops promote {name}`; "
         f"`airflow-ops rollback {name}` goes back to {describe(record.source)}"
     )
+
+
+def _run_in_cluster(cluster: Cluster, verb: str, overlay: list[str] | None, *options: str) -> NoReturn:
+    """Run a verb of this module as a Job, and end with its exit code."""
+    overlays = [word for each in overlay or [] for word in ("--overlay", each)]
+    raise typer.Exit(in_cluster_job.run(cluster, verb, cluster.environment.name, *overlays, *options))
 
 
 def _begin(cluster: Cluster, store: RecordStore) -> Record | None:
@@ -112,6 +121,7 @@ def _check_checkout(cluster: Cluster, record: Record) -> None:
 def rollback(
     name: EnvironmentName,
     overlay: TrialOverlays = None,
+    in_cluster: InCluster = False,
 ) -> None:
     """Go back from an upgrade that is not promoted: the former colour takes over again, while tasks keep running.
 
@@ -121,6 +131,8 @@ def rollback(
     Example: airflow-ops rollback dev
     """
     cluster = connect(Environment.load(name, overlay))
+    if in_cluster:
+        _run_in_cluster(cluster, "rollback", overlay)
     with lease.hold(cluster, "rollback"):
         store = RecordStore(cluster)
         record = _open_record(store, name)
@@ -141,12 +153,15 @@ def rollback(
 def promote(
     name: EnvironmentName,
     overlay: TrialOverlays = None,
+    in_cluster: InCluster = False,
 ) -> None:
     """End an upgrade: stop what is left of the former colour. After that the way back is another upgrade.
 
     Example: airflow-ops promote dev
     """
     cluster = connect(Environment.load(name, overlay))
+    if in_cluster:
+        _run_in_cluster(cluster, "promote", overlay)
     with lease.hold(cluster, "promote"):
         store = RecordStore(cluster)
         record = _open_record(store, name)

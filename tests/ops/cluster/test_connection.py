@@ -58,6 +58,26 @@ def test_a_cluster_that_does_not_answer_is_named(contexts: Path) -> None:
         connection.connect(environment("dev", "elsewhere"))
 
 
+@pytest.mark.parametrize(
+    ("own", "complaint"),
+    [
+        ("airflow-prod", "the cluster of 'in-cluster' does not answer"),
+        ("airflow-dev", "'in-cluster' is not a cluster of prod"),
+        (None, "'in-cluster' is not a cluster of prod"),
+    ],
+)
+def test_a_pod_works_on_its_own_environment_only(
+    contexts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str | None, complaint: str
+) -> None:
+    contexts.write_text(contexts.read_text().replace("elsewhere", "in-cluster"))
+    file = tmp_path / "namespace"
+    if own:
+        file.write_text(own)
+    monkeypatch.setattr(connection, "NAMESPACE_FILE", file)
+    with pytest.raises(ProblemError, match=complaint):
+        connection.connect(environment("prod", "production"))
+
+
 def test_no_context_at_all_is_reported(contexts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "missing"))
     with pytest.raises(ProblemError, match="kubectl has no current context"):

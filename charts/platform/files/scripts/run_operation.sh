@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Run a command of airflow-ops in the cluster, with code, charts and values of one commit of this repository.
+#   REVISION=COMMIT run_operation.sh VERB ENV [OPTION...]
+set -euo pipefail
+repository=git://airflow-git/dags.git checkout=/tmp/checkout
+account=/var/run/secrets/kubernetes.io/serviceaccount
+problem() { printf 'error %s\nfix   %s\n' "$1" "$2" >&2; exit 2; }
+[ -n "${REVISION:-}" ] || problem "REVISION is empty." "Start this Job with: airflow-ops upgrade ENV --to VERSION --in-cluster."
+
+# A commit that was pushed a moment ago comes with one of the next fetches of the mirror.
+for try in {1..24}; do
+  rm -rf "$checkout"
+  if git clone --quiet --no-checkout "$repository" "$checkout" && git -C "$checkout" checkout --quiet --detach "$REVISION"; then break; fi
+  [ "$try" -lt 24 ] || problem "the Git mirror has no commit $REVISION." "Push it to the repository that platform.gitMirror.origin names."
+  sleep 5
+done
+cmp --quiet "$checkout/image/operations/requirements.lock" /opt/operations/requirements.lock ||
+  problem "the image's packages are not those of commit $REVISION." "Build image/operations/Dockerfile from that commit, and name it in platform.operations.image."
+
+# The token is read from its file again when Kubernetes has replaced it.
+export KUBECONFIG=/tmp/kubeconfig PYTHONPATH=$checkout/ci AIRFLOW_CHART_ARCHIVE=/opt/operations/airflow.tgz
+export COLUMNS=120 PYTHONUNBUFFERED=1
+cat >"$KUBECONFIG" <<EOF
+apiVersion: v1
+kind: Config
+current-context: in-cluster
+clusters:
+  - name: in-cluster
+    cluster:
+      server: https://${KUBERNETES_SERVICE_HOST/*:*/[$KUBERNETES_SERVICE_HOST]}:$KUBERNETES_SERVICE_PORT
+      certificate-authority: $account/ca.crt
+users:
+  - name: in-cluster
+    user: {tokenFile: $account/token}
+contexts:
+  - name: in-cluster
+    context: {cluster: in-cluster, user: in-cluster, namespace: $(cat "$account/namespace")}
+EOF
+chmod 600 "$KUBECONFIG"
+cd "$checkout"
+exec python -c 'from airflow_ops.cli import main; main()' "$@"

@@ -1,0 +1,57 @@
+{{/* Spec of a Job that runs a command of airflow-ops. Takes a dict: root, revision (a commit), command (its arguments, as a list). */}}
+{{- define "operations.jobSpec" -}}
+{{- $root := .root -}}
+{{- $o := $root.Values.platform.operations -}}
+backoffLimit: 6
+# A migration of a large database is rehearsed first, which takes as long as its restore.
+activeDeadlineSeconds: 43200
+ttlSecondsAfterFinished: 604800
+podFailurePolicy:
+  rules:
+    # The command has said what is wrong: to run it again would begin anew what it has taken back.
+    - action: FailJob
+      onExitCodes:
+        containerName: run
+        operator: In
+        values: [1, 2, 3]
+    # A node that is drained: the next pod goes on where this one was cut off.
+    - action: Ignore
+      onPodConditions:
+        - type: DisruptionTarget
+          status: "True"
+template:
+  metadata:
+    labels: {{- include "platform.podLabels" (dict "root" $root "component" "operations") | nindent 6 }}
+  spec:
+    restartPolicy: Never
+    serviceAccountName: airflow-operations
+    automountServiceAccountToken: true
+    enableServiceLinks: false
+    {{- include "platform.pullSecrets" $root | nindent 4 }}
+    securityContext: {{- include "platform.podSecurity" $root | nindent 6 }}
+    containers:
+      - name: run
+        image: {{ $o.image }}
+        imagePullPolicy: {{ $root.Values.global.image.pullPolicy }}
+        command: [dumb-init, --, bash, /etc/operations/run_operation.sh]
+        args: {{- toYaml .command | nindent 10 }}
+        env:
+          - name: REVISION
+            value: {{ .revision | quote }}
+          - name: HOME
+            value: /tmp
+        securityContext: {{- include "platform.containerSecurity" $root | nindent 10 }}
+        resources: {{- toYaml $o.resources | nindent 10 }}
+        volumeMounts:
+          - name: scripts
+            mountPath: /etc/operations
+            readOnly: true
+          - name: tmp
+            mountPath: /tmp
+    volumes:
+      - name: scripts
+        configMap:
+          name: airflow-operations
+      - name: tmp
+        emptyDir: {}
+{{- end -}}
