@@ -8,19 +8,22 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from airflow import __version__ as airflow_version
+from alembic.script import ScriptDirectory
 
 from airflow_ops.paths import ROOT
 from airflow_ops.upgrades import bridges, migration_program, rehearsal_program
 from support.metadata_database import Server, insert, running_server
 
-SCHEMA_IS_NEWER = ROOT / "charts/platform/files/scripts/schema_is_newer.py"
+SCHEMA_STATE = ROOT / "charts/platform/files/scripts/schema_state.py"
+MIGRATE = ROOT / "charts/platform/files/scripts/migrate.sh"
 RUN = {"logical_date": None, "data_interval_start": None, "data_interval_end": None}
 COLUMN = [["pet", "colour", "'red'"]]
 SHOW = """#!{python}
@@ -272,30 +275,76 @@ def test_a_copy_has_nothing_to_run_and_no_secret(server: Server) -> None:
         assert rows("SELECT val FROM variable") == [("",)]
 
 
+HEAD = ScriptDirectory(str(files("airflow.migrations"))).get_current_head()
 OURS, OTHERS = f"Airflow {airflow_version} works on it", "Airflow 3.2.2 works on it"
 
 
 @pytest.mark.parametrize(
-    ("revision", "comment", "code"),
+    ("revision", "comment", "alive_seconds_ago", "state"),
     [
-        (None, "", 1),
-        ("1d6611b6ab7c", OURS, 1),
-        ("ffffffffffff", OURS, 0),
-        ("ffffffffffff", OTHERS, 1),
-        ("ffffffffffff", "", 1),
+        (None, "", None, "free"),
+        ("1d6611b6ab7c", OURS, None, "free"),
+        ("1d6611b6ab7c", "", 5, "in-use"),
+        ("1d6611b6ab7c", "", 60, "free"),
+        (HEAD, "", 5, "free"),
+        ("ffffffffffff", OURS, 5, "newer"),
+        ("ffffffffffff", OTHERS, None, "free"),
+        ("ffffffffffff", OTHERS, 5, "in-use"),
+        ("ffffffffffff", "", None, "free"),
     ],
 )
-def test_a_newer_schema_is_left_alone_where_this_version_was_seen_to_work(
-    server: Server, revision: str | None, comment: str, code: int
+def test_what_a_migration_may_do(
+    server: Server, revision: str | None, comment: str, alive_seconds_ago: int | None, state: str
 ) -> None:
     with server.engine().begin() as connection:
         connection.execute(sa.text("DROP TABLE IF EXISTS alembic_version"))
+        connection.execute(sa.text("DELETE FROM job"))
         if revision:
             connection.execute(sa.text("CREATE TABLE alembic_version (version_num text)"))
             connection.execute(sa.text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
             connection.execute(sa.text(f"COMMENT ON TABLE alembic_version IS '{comment}'"))
+        if alive_seconds_ago is not None:
+            heartbeat = datetime.now(UTC) - timedelta(seconds=alive_seconds_ago)
+            insert(connection, "job", job_type="SchedulerJob", state="running", latest_heartbeat=heartbeat)
     env = {**os.environ, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.url()}
-    assert subprocess.run([sys.executable, SCHEMA_IS_NEWER], env=env, check=False).returncode == code
+    said = subprocess.run([sys.executable, SCHEMA_STATE], env=env, capture_output=True, text=True, check=True).stdout
+    assert said.splitlines()[-1] == state
+
+
+@pytest.mark.parametrize(
+    ("state", "left_to_upgrade", "code", "migrates"),
+    [
+        ("free", "false", 0, True),
+        ("newer", "false", 0, False),
+        ("in-use", "false", 1, False),
+        ("in-use", "true", 0, False),
+    ],
+)
+def test_the_migration_job_does_not_migrate_beside_another_version(
+    tmp_path: Path, state: str, left_to_upgrade: str, code: int, migrates: bool
+) -> None:
+    """The real script; `airflow` and `python` are stubs that write down how they were called."""
+    stub = '#!/usr/bin/env bash\necho "$(basename "$0") $*" >>"$CALLS"\n[[ $* != *schema_state* ]] || echo "$STATE"\n'
+    for name in ("airflow", "python"):
+        (tmp_path / name).write_text(stub)
+        (tmp_path / name).chmod(0o755)
+    calls = tmp_path / "calls"
+    script = MIGRATE.read_text().replace("/etc/migration/", f"{tmp_path}/")
+    for name in ("pools.json", "users.txt"):
+        (tmp_path / name).write_text("")
+    env = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "CALLS": str(calls),
+        "STATE": state,
+        "DATABASE_TIMEOUT": "5",
+        "LEAVE_TO_UPGRADE": left_to_upgrade,
+    }
+    done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert ("airflow db migrate\n" in calls.read_text()) is migrates
+    assert ("pools.py" in calls.read_text()) is (state != "in-use"), "pools need this image's schema"
+    if code:
+        assert "problem: an Airflow works on this database with another schema" in done.stderr
 
 
 def test_the_rehearsals_dag_can_be_compiled() -> None:

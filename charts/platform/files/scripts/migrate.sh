@@ -8,12 +8,22 @@ airflow db check --retry "$((DATABASE_TIMEOUT / 5))" --retry-delay 5
 # `airflow db migrate` prints a traceback and still succeeds if the auth manager cannot be imported.
 python -c 'from airflow.configuration import conf; conf.getimport("core", "auth_manager")'
 
-# After the rollback of an upgrade the schema is newer than this image, and `airflow db migrate` does not know its revision.
-if python /etc/migration/schema_is_newer.py; then
-  echo "the schema is newer than this image: nothing to migrate"
-else
-  airflow db migrate
-fi
+# Libraries may print warnings before it.
+state=$(python /etc/migration/schema_state.py | tail -n 1)
+case $state in
+  in-use)
+    # A migration now would run beside an Airflow that may not work on the new schema, and wait for its locks.
+    if [ "$LEAVE_TO_UPGRADE" = true ]; then
+      echo "an Airflow works on this database with another schema: the Job airflow-operations-upgrade migrates it"
+      exit 0
+    fi
+    echo "problem: an Airflow works on this database with another schema. Run airflow-ops upgrade, or stop it first" \
+      "(airflow-ops deploy --maintenance-window)" >&2
+    exit 1
+    ;;
+  newer) echo "the schema is newer than this image: nothing to migrate" ;;
+  *) airflow db migrate ;;
+esac
 python /etc/migration/pools.py </etc/migration/pools.json
 airflow variables import /etc/migration/variables.json --action-on-existing-key overwrite
 

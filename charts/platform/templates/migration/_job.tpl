@@ -19,12 +19,17 @@
 {{- tpl (toYaml .Values.platform.variables) . -}}
 {{- end -}}
 
+{{/* `true` where a Job upgrades the environment after this release, else `false`. Takes the root. */}}
+{{- define "migration.leaveToUpgrade" -}}
+{{- ternary "true" "false" (not (empty .Values.platform.operations.revision)) -}}
+{{- end -}}
+
 {{/* Name of the Job and its ConfigMap: the version for people, and a hash of everything that the Job runs with. Takes the root. */}}
 {{- define "migration.name" -}}
 {{- $p := .Values.platform -}}
 {{- printf "airflow-migrate-%s-%s" (.Values.global.airflowVersion | replace "." "-") (include "platform.hash" (list
   "airflow-platform" (include "platform.image" .) (include "migration.authManager" .)
-  (.Files.Get "files/scripts/migrate.sh") (.Files.Get "files/scripts/schema_is_newer.py") (.Files.Get "files/scripts/pools.py")
+  (.Files.Get "files/scripts/migrate.sh") (.Files.Get "files/scripts/schema_state.py") (.Files.Get "files/scripts/pools.py")
   (.Files.Get "files/pools.yaml" | fromYaml) (include "migration.variables" . | fromYaml) $p.users $p.migration
-  (include "migration.claims" . | fromYamlArray) .Values.global.secrets .Values.global.secretsRevision)) -}}
+  (include "migration.claims" . | fromYamlArray) .Values.global.secrets .Values.global.secretsRevision (include "migration.leaveToUpgrade" .))) -}}
 {{- end -}}
