@@ -17,9 +17,18 @@ from airflow_ops.manifests.objects import Colour
 from airflow_ops.paths import ROOT
 from airflow_ops.rotation import jwt
 from airflow_ops.upgrades.steps import BACK, FORWARD
-from support.ledger import DAG, TICK, check_ledger, ledger, push_dags, set_end, start, ticking
+from support.ledger import DAG, TICK, check_ledger, ledger, push_dags, start, ticking
 from support.live_environment import Airflow, DagRepository, ops, target, wait_for
-from support.upgrades import end_runs, go_back, is_red, kill_in, kill_in_each, print_fault, record, run_with
+from support.upgrades import (
+    check_requests,
+    end_runs,
+    go_back,
+    kill_in,
+    kill_in_each,
+    print_fault,
+    record,
+    run_with,
+)
 
 NO_ROOM = {
     "apiVersion": "v1",
@@ -131,10 +140,10 @@ def test_a_queue_without_room_runs_later(cluster: Cluster, dag_repository: DagRe
     go_back(cluster)
 
 
-def test_with_other_keys_the_checks_of_this_suite_fail(
+def test_with_other_keys_requests_fail_and_it_goes_back(
     cluster: Cluster, dag_repository: DagRepository, outcome: None
 ) -> None:
-    """The negative control: green does not trust the tokens of blue's tasks."""
+    """The negative control: green does not trust the tokens of blue's users and tasks."""
     push_dags(cluster, dag_repository)
     run = start(cluster)
     key = jwt.new_key()
@@ -152,11 +161,16 @@ def test_with_other_keys_the_checks_of_this_suite_fail(
         for component in ("api-server", "scheduler"):
             name = live.deployment_name(Colour.GREEN, component)
             cluster.apps.patch_namespaced_deployment(name, cluster.namespace, change)
-        ops(*upgrade_command(cluster))
-        set_end(cluster, "yes")
-        with login(cluster) as client:
-            state = Airflow(client, cluster).wait_for_end(DAG, run)
-        assert state != "success" or is_red(cluster, run)
+        code, said = run_with({}, *upgrade_command(cluster))
     finally:
         cluster.kubectl("delete", "secret", "e2e-other-jwt")
+    assert code == 1
+    assert "requests failed, the first with" in said, said
+    assert "status 403" in said, said
+    with pytest.raises(AssertionError, match="REST, logged in"):
+        check_requests(record(cluster))
+    assert record(cluster).phase is Phase.ROLLED_BACK
+    # Its heartbeats were refused for as long as green worked; it keeps trying for two minutes.
+    end_runs(cluster, {DAG: [run]})
     go_back(cluster)
+    check_ledger(ledger(cluster), [run])

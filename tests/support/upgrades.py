@@ -13,7 +13,7 @@ from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours import live
 from airflow_ops.colours.record import Record, RecordStore, State
 from airflow_ops.manifests.objects import Colour
-from support.ledger import Row, check_ledger, ledger, set_end
+from support.ledger import Row, set_end
 from support.live_environment import OPS, Airflow, ops, target, wait_for
 
 UNBUFFERED = {**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -68,15 +68,6 @@ def end_runs(cluster: Cluster, runs: dict[str, list[str]]) -> None:
         for dag, ids in runs.items():
             for run in ids:
                 assert airflow.wait_for_end(dag, run) == "success", (dag, run)
-
-
-def is_red(cluster: Cluster, run: str) -> bool:
-    """Whether the ledger says that something was lost or happened twice."""
-    try:
-        check_ledger(ledger(cluster), [run])
-    except AssertionError:
-        return True
-    return False
 
 
 def go_back(cluster: Cluster) -> None:
