@@ -102,7 +102,7 @@ def forget(cluster: Cluster, names: Iterable[str]) -> None:
 
 def _wait_until_ready(cluster: Cluster, name: str) -> None:
     def is_ready() -> bool:
-        found = cluster.apps.read_namespaced_deployment_status(name, cluster.namespace)
+        found = cluster.apps.read_namespaced_deployment(name, cluster.namespace)
         return bool((found.status.ready_replicas or 0) >= found.spec.replicas)
 
     if not wait_until(is_ready, START_SECONDS):

@@ -139,7 +139,7 @@ def resume_for_result(cluster: Cluster, wanted: dict[str, Any], what: str) -> An
         ProblemError: See `run`.
     """
     name = wanted["metadata"]["name"]
-    found = existing(cluster.batch.read_namespaced_job_status, name, cluster.namespace)
+    found = existing(cluster.batch.read_namespaced_job, name, cluster.namespace)
     if found is not None and outcome_of(cluster, name) == "Failed":
         delete(cluster, name)
         found = None
@@ -163,14 +163,14 @@ def end(cluster: Cluster, name: str) -> None:
     Raises:
         ProblemError: They do not end.
     """
-    if existing(cluster.batch.read_namespaced_job_status, name, cluster.namespace) and not outcome_of(cluster, name):
+    if existing(cluster.batch.read_namespaced_job, name, cluster.namespace) and not outcome_of(cluster, name):
         delete(cluster, name)
 
 
 def outcome_of(cluster: Cluster, name: str) -> str:
     """Complete or Failed; empty while it runs, or while Kubernetes' API does not answer."""
     try:
-        conditions = cluster.batch.read_namespaced_job_status(name, cluster.namespace).status.conditions or []
+        conditions = cluster.batch.read_namespaced_job(name, cluster.namespace).status.conditions or []
     except (ApiException, HTTPError) as error:
         if getattr(error, "status", 0) == NOT_FOUND:
             raise

@@ -154,7 +154,7 @@ def wait_until_ready(cluster: Cluster, colour: Colour, component: str) -> None:
     name = deployment_name(colour, component)
 
     def is_ready() -> bool:
-        found = cluster.apps.read_namespaced_deployment_status(name, cluster.namespace)
+        found = cluster.apps.read_namespaced_deployment(name, cluster.namespace)
         seen = found.status.observed_generation or 0
         return bool(seen >= found.metadata.generation and (found.status.ready_replicas or 0) >= found.spec.replicas)
 

@@ -29,7 +29,7 @@ class Kubernetes:
     def list_namespaced_pod(self, *_: Any, **__: Any) -> Any:
         return SimpleNamespace(items=self.pods)
 
-    def read_namespaced_deployment_status(self, *_: Any) -> Any:
+    def read_namespaced_deployment(self, *_: Any) -> Any:
         return SimpleNamespace(
             spec=SimpleNamespace(replicas=self.replicas), status=SimpleNamespace(ready_replicas=self.replicas)
         )

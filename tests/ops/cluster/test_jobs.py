@@ -22,7 +22,7 @@ def test_a_job_that_has_ended_keeps_its_log(
         return SimpleNamespace(status=SimpleNamespace(conditions=conditions))
 
     done: list[str] = []
-    monkeypatch.setattr(Cluster, "batch", SimpleNamespace(read_namespaced_job_status=read))
+    monkeypatch.setattr(Cluster, "batch", SimpleNamespace(read_namespaced_job=read))
     monkeypatch.setattr(Cluster, "kubectl", lambda _cluster, *words: done.append(words[0]))
     jobs.end(Cluster(Environment("dev"), "test"), "airflow-upgrade-migrate-1")
     assert done == (["delete"] if deleted else [])
