@@ -103,6 +103,7 @@ def test_what_changes_nothing_is_not_upgraded(cluster: Cluster) -> None:
     ("arguments", "complaint"),
     [
         (["upgrade", "--to", "9.9.9"], "--to is 9.9.9, but global.airflowVersion of dev is"),
+        (["upgrade", "--to", "3.3.2", "--image", "airflow:9"], "--image is airflow:9, but global.image of dev is"),
         (["promote"], "no upgrade of dev is under way"),
         (["rollback"], "no upgrade of dev is under way"),
     ],

@@ -21,6 +21,9 @@ from airflow_ops.upgrades.steps import Move
 def upgrade(
     name: EnvironmentName,
     to: Annotated[str, typer.Option(metavar="VERSION", help="Airflow's version; the one that values/ say.")],
+    image: Annotated[
+        str, typer.Option(metavar="REPOSITORY:TAG", help="Its image, if that is to be checked too; the one of values/.")
+    ] = "",
     overlay: TrialOverlays = None,
     in_cluster: InCluster = False,
 ) -> None:
@@ -34,7 +37,7 @@ def upgrade(
     Example: airflow-ops upgrade dev --to 3.3.2
     """
     cluster = connect(Environment.load(name, overlay))
-    preflight.check_version(cluster, to)
+    preflight.check_asked(cluster, to, image)
     if in_cluster:
         _run_in_cluster(cluster, "upgrade", overlay, "--to", to)
     preflight.active(cluster)

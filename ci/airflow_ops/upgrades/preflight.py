@@ -54,11 +54,16 @@ def changes_nothing(cluster: Cluster, colour: Colour) -> bool:
     return live.digest(live_objects.deployed(cluster, release)) == live.digest(wanted(cluster, colour))
 
 
-def check_version(cluster: Cluster, to: str) -> None:
-    """Check that the values of this checkout are those of the version that was asked for.
+def check_asked(cluster: Cluster, to: str, image: str) -> None:
+    """Check that the values of this checkout are those of the version, and of the image, that were asked for.
+
+    Args:
+        cluster: The environment.
+        to: The version.
+        image: The image; empty for any.
 
     Raises:
-        ProblemError: They are of another version.
+        ProblemError: They are of another version or image.
     """
     environment = cluster.environment
     version = environment.values["global"]["airflowVersion"]
@@ -66,6 +71,12 @@ def check_version(cluster: Cluster, to: str) -> None:
         raise fail(
             f"--to is {to}, but global.airflowVersion of {environment.name} is {version}.",
             "Set global.airflowVersion and global.image.tag in values/ to that version, then run this again.",
+            2,
+        )
+    if image and image != environment.image:
+        raise fail(
+            f"--image is {image}, but global.image of {environment.name} is {environment.image}.",
+            "Set global.image in values/, from which the next deploy takes it too, then run this again.",
             2,
         )
 

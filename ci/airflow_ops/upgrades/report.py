@@ -1,17 +1,27 @@
 """What an upgrade has done so far, for people and for scripts."""
 
 import json
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
 from airflow_ops.cluster import lease
-from airflow_ops.cluster.connection import connect
+from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.colours import live
-from airflow_ops.colours.record import Record, RecordStore, Side
+from airflow_ops.colours.record import Passage, Phase, Record, RecordStore, Side, now
 from airflow_ops.console import fail, out, show, styled, table
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import Colour
 from airflow_ops.upgrades import migration, prober, report_file
+
+MOVING = (Phase.UPGRADING, Phase.ROLLING_BACK)
+WATCH_SECONDS = 2
 
 
 def describe(side: Side) -> str:
@@ -21,16 +31,28 @@ def describe(side: Side) -> str:
 
 def show_record(record: Record) -> None:
     """Print the states with their times, and what the prober counted."""
+    for each in _of_record(record):
+        show(each)
+
+
+def _of_record(record: Record) -> list[Table]:
     rows = table("state", "to", "began (UTC)", "seconds")
     for passage in record.passages:
-        seconds = f"{(passage.ended - passage.began).total_seconds():.1f}" if passage.ended else "not ended"
-        rows.add_row(str(passage.state), str(passage.to), f"{passage.began:%H:%M:%S}", seconds)
-    show(rows)
-    rows = table("requests", "sent", "failed", "slowest")
+        rows.add_row(str(passage.state), str(passage.to), f"{passage.began:%H:%M:%S}", _seconds(passage, record))
+    if not record.probed:
+        return [rows]
+    requests = table("requests", "sent", "failed", "slowest")
     for name, probed in record.probed.items():
-        rows.add_row(name, str(probed.requests), str(probed.failed), f"{probed.worst_ms} ms")
-    if record.probed:
-        show(rows)
+        requests.add_row(name, str(probed.requests), str(probed.failed), f"{probed.worst_ms} ms")
+    return [rows, requests]
+
+
+def _seconds(passage: Passage, record: Record) -> str:
+    if passage.ended:
+        return f"{(passage.ended - passage.began).total_seconds():.1f}"
+    # One before the last failed, or its command was killed.
+    runs = passage is record.passages[-1] and record.phase in MOVING
+    return f"{(now() - passage.began).total_seconds():.0f} so far" if runs else "not ended"
 
 
 def show_status(environment: Environment, as_json: bool) -> None:
@@ -39,33 +61,96 @@ def show_status(environment: Environment, as_json: bool) -> None:
     Raises:
         ProblemError: The cluster is not the environment's, or does not answer.
     """
+    found = _look(connect(environment))
+    if as_json:
+        out.print_json(data=found.as_json())
+        return
+    for each in found.lines():
+        show(each) if isinstance(each, Table) else out.print(each)
+
+
+def watch_status(environment: Environment) -> None:
+    """Show the same again and again while an upgrade or a rollback goes on, then once more as it ended.
+
+    On a terminal it is one picture that changes; elsewhere a line for each change of state.
+
+    Raises:
+        ProblemError: See `show_status`.
+    """
     cluster = connect(environment)
+    found, said = _look(cluster), ""
+    with Live(Group(*found.lines()), console=out, transient=True, auto_refresh=False) as picture:
+        while found.record is not None and found.record.phase in MOVING:
+            if out.is_terminal:
+                picture.update(Group(*found.lines()), refresh=True)
+            elif (now_at := _last_state(found.record)) != said:
+                out.print(now_at)
+                said = now_at
+            time.sleep(WATCH_SECONDS)
+            found = _look(cluster)
+    for each in found.lines():
+        show(each) if isinstance(each, Table) else out.print(each)
+
+
+def _last_state(record: Record) -> str:
+    last = record.passages[-1:]
+    return f"{record.phase}: {last[0].state} ({last[0].to})" if last else str(record.phase)
+
+
+@dataclass(frozen=True)
+class Status:
+    """An environment at one moment.
+
+    Attributes:
+        environment: Its name.
+        active: The colour that users reach.
+        operation: Who holds the environment.
+        components: Replicas of each component, by colour.
+        record: The last upgrade.
+    """
+
+    environment: str
+    active: Colour | None
+    operation: str
+    components: dict[str, dict[str, dict[str, int]]]
+    record: Record | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for scripts."""
+        return {
+            "environment": self.environment,
+            "active_colour": self.active,
+            "operation": self.operation,
+            "components": self.components,
+            "upgrade": self.record and json.loads(self.record.model_dump_json()),
+        }
+
+    def lines(self) -> list[Text | Table]:
+        """The same for people."""
+        lines: list[Text | Table] = [
+            Text(f"users of {self.environment} reach {self.active or 'no colour: it is not deployed'}"),
+            *_of_components(self.components),
+            Text(f"operation: {self.operation or 'none'}"),
+        ]
+        record = self.record
+        if record is None:
+            return [*lines, Text("there was no upgrade yet")]
+        said = f", because {record.reason}" if record.reason else ""
+        title = f"upgrade from {describe(record.source)} to {describe(record.target)}: "
+        return [*lines, Text.assemble(title, styled(f"{record.phase}{said}", "bold")), *_of_record(record)]
+
+
+def _look(cluster: Cluster) -> Status:
     record = RecordStore(cluster).read()
     if record is not None:
         record.probed = prober.counted_so_far(cluster, record)
-    components = {str(colour): _components(live.deployments(cluster, colour)) for colour in Colour}
-    active, operation = live.live_colour(cluster), lease.current(cluster)
-    if as_json:
-        report = {
-            "environment": environment.name,
-            "active_colour": active,
-            "operation": operation,
-            "components": components,
-            "upgrade": record and json.loads(record.model_dump_json()),
-        }
-        out.print_json(data=report)
-        return
-    out.print(f"users of {environment.name} reach {active or 'no colour: it is not deployed'}")
-    _show_components(components)
-    out.print(f"operation: {operation or 'none'}")
-    if record is None:
-        out.print("there was no upgrade yet")
-        return
-    said = f", because {record.reason}" if record.reason else ""
-    out.print(
-        f"upgrade from {describe(record.source)} to {describe(record.target)}:", styled(f"{record.phase}{said}", "bold")
+    return Status(
+        environment=cluster.environment.name,
+        active=live.live_colour(cluster),
+        operation=lease.current(cluster),
+        components={str(colour): _components(live.deployments(cluster, colour)) for colour in Colour},
+        record=record,
     )
-    show_record(record)
 
 
 def write_report(environment: Environment, path: Path) -> None:
@@ -91,7 +176,7 @@ def _components(deployments: dict[str, Any]) -> dict[str, dict[str, int]]:
     }
 
 
-def _show_components(components: dict[str, dict[str, dict[str, int]]]) -> None:
+def _of_components(components: dict[str, dict[str, dict[str, int]]]) -> list[Table]:
     rows = table("component", *components)
     for name in sorted({name for of_colour in components.values() for name in of_colour}):
         cells = [
@@ -99,5 +184,4 @@ def _show_components(components: dict[str, dict[str, dict[str, int]]]) -> None:
             for of_colour in components.values()
         ]
         rows.add_row(name, *cells)
-    if rows.row_count:
-        show(rows)
+    return [rows] if rows.row_count else []
