@@ -8,6 +8,7 @@ import pytest
 from airflow.providers.cncf.kubernetes.executors.kubernetes_executor import KubernetesExecutor
 from kubernetes.client.exceptions import ApiException
 
+from airflow_ops.environments.environment import Environment
 from support.admission_pods import BAD, GOOD, refusals, refused_for, requested
 from support.chart_rendering import Render, Rendered
 
@@ -123,7 +124,8 @@ def test_the_executor_gives_a_bad_pod_up_at_once_and_waits_for_a_full_quota(
     status: int, message: str, tried_again: bool
 ) -> None:
     executor = KubernetesExecutor()
-    executor.task_publish_max_retries = 30
+    config = Environment.load("prod").values["airflow"]["config"]
+    executor.task_publish_max_retries = config["kubernetes_executor"]["task_publish_max_retries"]
     queued: list[Any] = []
     executor.task_queue = SimpleNamespace(put=queued.append)  # type: ignore[assignment]
     refused = ApiException(status=status, reason="refused")
@@ -131,7 +133,9 @@ def test_the_executor_gives_a_bad_pod_up_at_once_and_waits_for_a_full_quota(
     job: Any = SimpleNamespace(key=("dag", "task", "run", 1, -1))
     failed: list[Any] = []
     executor.fail = lambda key, info=None: failed.append((key, info))  # type: ignore[method-assign]
-    executor._handle_pod_publish_error(job, refused)
+    # One in each of the executor's loops, about four a second.
+    for _ in range(400 if tried_again else 1):
+        executor._handle_pod_publish_error(job, refused)
     assert (bool(queued), bool(failed)) == (tried_again, not tried_again)
     if failed:
         assert json.dumps(message) in str(failed[0][1]), "what the scheduler writes into the task's event"
