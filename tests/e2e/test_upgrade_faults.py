@@ -19,6 +19,7 @@ from airflow_ops.rotation import jwt
 from airflow_ops.upgrades.steps import BACK, FORWARD
 from support.ledger import DAG, TICK, check_ledger, ledger, push_dags, start, ticking
 from support.live_environment import Airflow, DagRepository, ops, target, wait_for
+from support.operations_image import load_operations_image
 from support.upgrades import (
     check_requests,
     end_runs,
@@ -76,6 +77,27 @@ def test_a_command_that_is_killed_in_each_state_continues(
     end_runs(cluster, {DAG: [first, second], TICK: [*forward, *ticks.runs]})
     go_back(cluster)
     check_ledger(ledger(cluster), [first, second])
+
+
+@pytest.mark.parametrize("how", [[], ["--grace-period=0", "--force"]], ids=["drained", "lost"])
+def test_a_job_in_the_cluster_whose_pod_is_gone_goes_on(
+    how: list[str], cluster: Cluster, dag_repository: DagRepository, outcome: None
+) -> None:
+    push_dags(cluster, dag_repository)
+    load_operations_image(cluster)
+    run = start(cluster)
+
+    def delete() -> None:
+        running = ["--field-selector", "status.phase=Running", "--selector", "app.kubernetes.io/component=operations"]
+        cluster.kubectl("delete", "pod", *running, "--wait=false", *how)
+
+    code, said = run_with({"WARM (green)": delete}, *upgrade_command(cluster), "--in-cluster")
+    assert code == 0, said
+    assert "continues the upgrade" in said
+    check_requests(record(cluster))
+    end_runs(cluster, {DAG: [run]})
+    go_back(cluster)
+    check_ledger(ledger(cluster), [run])
 
 
 @pytest.mark.parametrize("colour", list(Colour))
