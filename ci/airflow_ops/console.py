@@ -34,8 +34,16 @@ class ProblemError(Exception):
         self.exit_code = exit_code
 
 
+TRY_AGAIN = 3
+"""Exit code where nothing is wrong with a command: the same one can succeed later, and a Job runs it again."""
+
+
 class RefusalError(ProblemError):
     """Somebody else is at work, so nothing was changed: a reason to try again later, and no reason to go back."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        """See `ProblemError`."""
+        super().__init__(message, fix, TRY_AGAIN)
 
 
 def command_group(name: str, text: str, cls: type[TyperGroup] = TyperGroup, completion: bool = False) -> typer.Typer:

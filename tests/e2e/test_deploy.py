@@ -8,7 +8,7 @@ import pytest
 
 from airflow_ops.cluster import lease
 from airflow_ops.cluster.connection import Cluster
-from airflow_ops.console import ProblemError
+from airflow_ops.console import TRY_AGAIN, ProblemError
 from airflow_ops.deployment import preflight
 from support.live_environment import OPS, ops, target, wait_for, with_values
 
@@ -51,7 +51,7 @@ def test_one_operation_runs_at_a_time_and_a_killed_one_is_followed(cluster: Clus
         holder = wait_for("the Lease of the first deploy", lambda: _holder(cluster), 120)
         assert holder.endswith(f"/{first.pid}")
         second = ops("deploy", *target(cluster))
-        assert second.returncode == lease.REFUSED, second.stdout + second.stderr
+        assert second.returncode == TRY_AGAIN, second.stdout + second.stderr
         assert f"deploy by {holder} since" in " ".join(second.stderr.split())
     finally:
         first.send_signal(signal.SIGKILL)

@@ -6,15 +6,21 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
 
-from airflow_ops.console import ProblemError, fail
+from airflow_ops.console import TRY_AGAIN, ProblemError, fail
+
+TRANSIENT = (429, 500, 502, 503, 504)
+"""Answers of a control plane that is busy, or is replaced."""
 
 
 def as_problem(error: Exception) -> ProblemError | None:
     """The problem that an error is, or None where it is no answer of a cluster but a mistake in this command."""
     if isinstance(error, ApiException):
-        return fail(f"the Kubernetes API answers {error.status} {error.reason}: {_said(error)}.", _fix(error.status))
+        said = f"the Kubernetes API answers {error.status} {error.reason}: {_said(error)}."
+        return fail(said, _fix(error.status), TRY_AGAIN if error.status in TRANSIENT else 1)
     if isinstance(error, HTTPError):
-        return fail(f"the Kubernetes API cannot be reached: {error}.", "Run the command again once it answers.")
+        return fail(
+            f"the Kubernetes API cannot be reached: {error}.", "Run the command again once it answers.", TRY_AGAIN
+        )
     if isinstance(error, ConfigException):
         return fail(f"kubeconfig cannot be used: {error}.", "Correct the file that KUBECONFIG names.", 2)
     return None

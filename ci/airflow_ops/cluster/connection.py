@@ -16,7 +16,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3 import Retry
 
 from airflow_ops import programs
-from airflow_ops.console import fail
+from airflow_ops.console import TRY_AGAIN, fail
 from airflow_ops.environments.environment import FILE, Environment
 
 T = TypeVar("T")
@@ -32,6 +32,10 @@ RETRIES = Retry(
 
 
 NOT_FOUND = 404
+IN_CLUSTER = "in-cluster"
+"""The context of a Job in the cluster (charts/platform/files/scripts/run_operation.sh)."""
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+"""In a pod with a token of its service account: the namespace of both."""
 
 
 def existing(read: Callable[..., T], *arguments: Any, **options: Any) -> T | None:
@@ -76,7 +80,11 @@ class Cluster:
         # As kubectl has it, an empty KUBECONFIG is none.
         file = os.environ.get("KUBECONFIG") or "~/.kube/config"
         settings = client.Configuration()
-        config.load_kube_config(file, context=self.context, client_configuration=settings)
+        if self.context == IN_CLUSTER:
+            # This one reads the token again when Kubernetes has replaced it; a kubeconfig's token file is read once.
+            config.load_incluster_config(client_configuration=settings)
+        else:
+            config.load_kube_config(file, context=self.context, client_configuration=settings)
         settings.retries = RETRIES if retries else False
         return client.ApiClient(settings)
 
@@ -171,12 +179,6 @@ class Cluster:
                 process.terminate()
 
 
-IN_CLUSTER = "in-cluster"
-"""The context of a Job in the cluster (charts/platform/files/scripts/run_operation.sh)."""
-NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-"""In a pod with a token of its service account: the namespace of both."""
-
-
 def _is_in(environment: Environment, context: str) -> bool:
     """Whether this runs in a pod of the environment, with a context for the cluster that the pod is in."""
     return context == IN_CLUSTER and NAMESPACE_FILE.exists() and NAMESPACE_FILE.read_text() == environment.namespace
@@ -209,5 +211,6 @@ def connect(environment: Environment) -> Cluster:
         raise fail(
             f"the cluster of {context!r} does not answer: {programs.error_text(reached)}.",
             f"Start it, or renew the login that kubeconfig has for it: kubectl --context {context} version.",
+            TRY_AGAIN,
         )
     return cluster

@@ -19,7 +19,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from airflow_ops.cluster.connection import NOT_FOUND, Cluster, existing
-from airflow_ops.console import RefusalError, err, fail
+from airflow_ops.console import TRY_AGAIN, RefusalError, err, fail
 from airflow_ops.waiting import wait_until
 
 NAME = "airflow-operation"
@@ -28,8 +28,6 @@ VERB = "airflow-platform.io/verb"
 DURATION_SECONDS = 30
 """A Lease that has not changed for so long is held by nobody alive."""
 RENEWAL_SECONDS = 5
-REFUSED = 3
-"""Exit code where another operation runs; a script can tell it from a failure and try again later."""
 CONFLICT = 409
 
 
@@ -48,7 +46,7 @@ def hold(cluster: Cluster, verb: str) -> "Iterator[Holding]":
         How it is held.
 
     Raises:
-        ProblemError: Another operation runs; it is named, and the exit code is `REFUSED`. Or the Lease was lost
+        ProblemError: Another operation runs; it is named, and the exit code is `TRY_AGAIN`. Or the Lease was lost
             meanwhile: the API could not be reached for `DURATION_SECONDS`, or somebody took the Lease.
     """
     holding = Holding(cluster, verb)
@@ -61,7 +59,7 @@ def hold(cluster: Cluster, verb: str) -> "Iterator[Holding]":
     except KeyboardInterrupt as interrupt:
         if holding.lost:
             raise fail(
-                f"{verb} was stopped: {holding.lost}.", "Run the same command again: it continues."
+                f"{verb} was stopped: {holding.lost}.", "Run the same command again: it continues.", TRY_AGAIN
             ) from interrupt
         raise
     finally:
@@ -174,7 +172,6 @@ class Holding:
         return RefusalError(
             f"{who} is changing {self.cluster.environment.name}; one operation runs at a time.",
             "Nothing was changed. Wait until it has ended, then run this again.",
-            REFUSED,
         )
 
     def keep(self) -> None:

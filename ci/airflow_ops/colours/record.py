@@ -197,6 +197,11 @@ class Record(BaseModel):
                 return True
         return False
 
+    def cut_off(self, state: State, to: Colour) -> datetime | None:
+        """When a command that was cut off has begun the state that runs now; None where none was."""
+        earlier = [p.began for p in self.passages[:-1] if p.state is state and p.to is to and not p.ended]
+        return min(earlier, default=None)
+
 
 @dataclass
 class RecordStore:

@@ -23,7 +23,7 @@ PENDING_SECONDS = 900
 another command of ours cannot, because this one holds the environment's Lease."""
 
 
-def install(cluster: Cluster, release: Release, seconds: int) -> None:
+def install(cluster: Cluster, release: Release, seconds: int, cut_off: datetime | None = None) -> None:
     """Run `helm upgrade --install` and wait until every pod is ready and every Job is done.
 
     It can be run again after a failure: it first clears what a killed Helm or a failed Job left behind.
@@ -32,11 +32,12 @@ def install(cluster: Cluster, release: Release, seconds: int) -> None:
         cluster: The environment.
         release: The release.
         seconds: How long it may take.
+        cut_off: When a command that was killed has begun this same step, if one has: Helm ended with it.
 
     Raises:
         ProblemError: It fails or takes too long; the unhealthy pods are shown.
     """
-    _clear_pending(cluster, release)
+    _clear_pending(cluster, release, cut_off)
     _clear_failed_jobs(cluster, release)
     command = [programs.find("helm"), "upgrade", "--install", release.name, str(release.chart_folder)]
     command += ["--kube-context", cluster.context, "--namespace", cluster.namespace, *release.value_arguments()]
@@ -102,13 +103,16 @@ def _failure(cluster: Cluster, release: Release, said: str) -> Exception:
     )
 
 
-def _clear_pending(cluster: Cluster, release: Release) -> None:
+def _clear_pending(cluster: Cluster, release: Release, cut_off: datetime | None) -> None:
     where = ["--kube-context", cluster.context, "--namespace", cluster.namespace]
     what = ["list", "--pending", "--filter", f"^{release.name}$", "--output", "json"]
     answer = programs.run("helm", [*where, *what, "--time-format", "2006-01-02T15:04:05Z07:00"])
     for found in json.loads(answer.stdout or "[]"):
-        age = time.time() - datetime.fromisoformat(found["updated"]).timestamp()
-        if age < PENDING_SECONDS:
+        updated = datetime.fromisoformat(found["updated"])
+        age = time.time() - updated.timestamp()
+        # Helm's time has no fraction.
+        is_ours = cut_off is not None and updated >= cut_off.replace(microsecond=0)
+        if age < PENDING_SECONDS and not is_ours:
             raise RefusalError(
                 f"{release.name} has been {found['status']} for {age:.0f} s: "
                 "somebody runs Helm by hand, or its machine has failed.",

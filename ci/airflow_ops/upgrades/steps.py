@@ -62,6 +62,9 @@ class Move:
         _, release = releases(self.cluster.environment, side.colour)
         return replace(release, settings=settings)
 
+    def _install(self, release: Release, seconds: int, state: State) -> None:
+        helm.install(self.cluster, release, seconds, self.record.cut_off(state, self.to.colour))
+
     def states(self) -> dict[State, str]:
         """The states of this way in order, with what is told."""
         if not self.is_forward:
@@ -104,7 +107,7 @@ class Move:
 
     def prepare(self) -> None:
         """Install the other colour: its API servers start, nothing of it works."""
-        helm.install(self.cluster, self.release(self.to, *STANDBY), INSTALL_SECONDS)
+        self._install(self.release(self.to, *STANDBY), INSTALL_SECONDS, State.PREPARE)
         live.suspend(self.cluster, self.to.colour, True)
 
     def warm(self) -> None:
@@ -190,7 +193,7 @@ class Move:
                         f"Look at the log of {live.deployment_name(colour, component)}.",
                     )
         if self.is_forward:
-            helm.install(self.cluster, self.release(self.to), INSTALL_SECONDS)
+            self._install(self.release(self.to), INSTALL_SECONDS, State.HANDOVER)
         live.suspend(self.cluster, self.away.colour, True)
         live.suspend(self.cluster, colour, False)
 
@@ -238,7 +241,7 @@ class Move:
                 "Nothing was changed. Run the same command again once they have ended.",
             )
         if self.is_forward:
-            helm.install(self.cluster, platform_release(self.cluster, self.to.colour), PLATFORM_SECONDS)
+            self._install(platform_release(self.cluster, self.to.colour), PLATFORM_SECONDS, State.FINALIZE)
             migration.remove_bridges(self.cluster, self.to.version)
         else:
             migration.end_rewriting(self.cluster, self.record)

@@ -15,7 +15,7 @@ from kubernetes import client
 
 from airflow_ops.cluster import lease
 from airflow_ops.cluster.connection import Cluster
-from airflow_ops.console import ProblemError
+from airflow_ops.console import TRY_AGAIN, ProblemError
 from airflow_ops.environments.environment import Environment
 
 
@@ -142,7 +142,7 @@ def test_a_second_operation_is_told_who_holds_it(cluster: Cluster, server: Lease
     renewing.start()
     with pytest.raises(ProblemError, match="restore by ann@laptop/7 since 2026-11-27") as caught:
         work(cluster, lambda: None)
-    assert caught.value.exit_code == lease.REFUSED
+    assert caught.value.exit_code == TRY_AGAIN
     assert server.holder == "ann@laptop/7"
 
 

@@ -45,6 +45,14 @@ def test_a_state_counts_on_the_present_way_only() -> None:
     assert not found.is_done(State.SWITCH, GREEN), "since then the way led back"
 
 
+def test_what_was_cut_off_is_known_by_the_state_that_runs_now() -> None:
+    once = record((State.PREPARE, GREEN, False))
+    assert once.cut_off(State.PREPARE, GREEN) is None
+    again = record((State.PREPARE, GREEN, False), (State.PREPARE, GREEN, False))
+    assert again.cut_off(State.PREPARE, GREEN) == again.passages[0].began
+    assert again.cut_off(State.HANDOVER, GREEN) is None
+
+
 def test_an_upgrade_is_open_until_it_is_promoted_or_rolled_back() -> None:
     found = record()
     for phase, is_open in {
