@@ -6,22 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kubernetes.client.exceptions import ApiException
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from urllib3.exceptions import HTTPError
 
 from airflow_ops.cluster import lease
 from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.colours import live
 from airflow_ops.colours.record import Passage, Phase, Record, RecordStore, Side, now
-from airflow_ops.console import fail, out, show, styled, table
+from airflow_ops.console import ProblemError, err, fail, out, show, styled, table
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import Colour
 from airflow_ops.upgrades import migration, prober, report_file
 
 MOVING = (Phase.UPGRADING, Phase.ROLLING_BACK)
 WATCH_SECONDS = 2
+PATIENCE_SECONDS = 60
+"""For a control plane that is replaced."""
 
 
 def describe(side: Side) -> str:
@@ -75,26 +80,36 @@ def watch_status(environment: Environment) -> None:
     On a terminal it is one picture that changes; elsewhere a line for each change of state.
 
     Raises:
-        ProblemError: See `show_status`.
+        ProblemError: See `show_status`; later only if the cluster does not answer for `PATIENCE_SECONDS`.
     """
     cluster = connect(environment)
     found, said = _look(cluster), ""
     with Live(Group(*found.lines()), console=out, transient=True, auto_refresh=False) as picture:
-        while found.record is not None and found.record.phase in MOVING:
+        while found.is_moving:
             if out.is_terminal:
                 picture.update(Group(*found.lines()), refresh=True)
-            elif (now_at := _last_state(found.record)) != said:
-                out.print(now_at)
-                said = now_at
+            elif (state := found.state()) != said:
+                out.print(state)
+                said = state
             time.sleep(WATCH_SECONDS)
-            found = _look(cluster)
+            found = _look_patiently(cluster)
     for each in found.lines():
         show(each) if isinstance(each, Table) else out.print(each)
+    if found.record is not None and found.record.phase in MOVING:
+        err.print("nobody works on it: run the command that was cut off again")
 
 
-def _last_state(record: Record) -> str:
-    last = record.passages[-1:]
-    return f"{record.phase}: {last[0].state} ({last[0].to})" if last else str(record.phase)
+def _look_patiently(cluster: Cluster) -> "Status":
+    """Look again, though the cluster may be away for a moment."""
+    for attempt in Retrying(
+        stop=stop_after_delay(PATIENCE_SECONDS),
+        wait=wait_fixed(WATCH_SECONDS),
+        retry=retry_if_exception_type((ApiException, HTTPError, ProblemError)),
+        reraise=True,
+    ):
+        with attempt:
+            return _look(cluster)
+    raise AssertionError("Retrying ends with an answer or an error")
 
 
 @dataclass(frozen=True)
@@ -114,6 +129,20 @@ class Status:
     operation: str
     components: dict[str, dict[str, dict[str, int]]]
     record: Record | None
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether an upgrade or a rollback is at work, or about to begin."""
+        # Before the first state it is checked for a minute whether an upgrade may begin.
+        return self.operation.startswith(("upgrade", "rollback"))
+
+    def state(self) -> str:
+        """What goes on, in a few words."""
+        record = self.record
+        if record is None or record.phase not in MOVING or not record.passages:
+            return "checks before an upgrade"
+        last = record.passages[-1]
+        return f"{record.phase}: {last.state} ({last.to})"
 
     def as_json(self) -> dict[str, Any]:
         """The same for scripts."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from kubernetes.client.exceptions import ApiException
 from rich.console import Console
 
 from airflow_ops.colours.record import Passage, Phase, Record, Side, State, now
@@ -26,11 +27,11 @@ def record(phase: Phase, *passages: tuple[State, bool]) -> Record:
     return Record(id="1", phase=phase, source=SIDES[0], target=SIDES[1], digest="d", passages=made)
 
 
-def status(found: Record | None) -> report.Status:
+def status(found: Record | None, operation: str = "upgrade by somebody") -> report.Status:
     return report.Status(
         environment="dev",
         active=Colour.BLUE,
-        operation="upgrade by somebody",
+        operation=operation,
         components={"blue": {"scheduler": {"replicas": 1, "ready": 1}}, "green": {}},
         record=found,
     )
@@ -44,11 +45,18 @@ def shown(found: Record | None) -> str:
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Record | None]]:
+def looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[report.Status | Exception]]:
     """What the cluster answers to one look after the other."""
-    answers: list[Record | None] = []
+    answers: list[report.Status | Exception] = []
+
+    def look(_cluster: object) -> report.Status:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
     monkeypatch.setattr(report, "connect", lambda _environment: None)
-    monkeypatch.setattr(report, "_look", lambda _cluster: status(answers.pop(0)))
+    monkeypatch.setattr(report, "_look", look)
     monkeypatch.setattr(report, "WATCH_SECONDS", 0)
     yield answers
     assert not answers, "it looked until the end, and no longer"
@@ -71,20 +79,34 @@ def test_without_an_upgrade_it_says_so() -> None:
 
 
 def test_in_a_pipe_a_watch_prints_each_state_once(
-    looks: list[Record | None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    looks: list[report.Status | Exception], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepares, warms = record(Phase.UPGRADING, (State.PREPARE, False)), record(Phase.UPGRADING, (State.WARM, False))
-    looks.extend([prepares, prepares, warms, record(Phase.SOAKING, (State.WARM, True))])
+    prepares, warms = (record(Phase.UPGRADING, (state, False)) for state in (State.PREPARE, State.WARM))
+    before, soaks = record(Phase.ROLLED_BACK, (State.FINALIZE, True)), record(Phase.SOAKING, (State.WARM, True))
+    away = ApiException(status=503)
+    looks.extend([status(before), status(prepares), away, status(prepares), status(warms), status(soaks, "")])
     monkeypatch.setattr(out, "_force_terminal", False)
     report.watch_status(Environment("dev"))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["upgrading: PREPARE (green)", "upgrading: WARM (green)"]
+    assert lines[:3] == ["checks before an upgrade", "upgrading: PREPARE (green)", "upgrading: WARM (green)"]
     assert sum("upgrade from blue" in line for line in lines) == 1, "the whole picture once, at the end"
 
 
-def test_a_watch_of_what_does_not_move_ends_at_once(looks: list[Record | None]) -> None:
-    looks.append(record(Phase.PROMOTED, (State.FINALIZE, True)))
+def test_a_watch_ends_where_nobody_works(
+    looks: list[report.Status | Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    looks.append(status(record(Phase.UPGRADING, (State.WARM, False)), ""))
     report.watch_status(Environment("dev"))
+    assert "nobody works on it" in capsys.readouterr().err
+
+
+def test_a_watch_ends_where_the_cluster_stays_away(
+    looks: list[report.Status | Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "PATIENCE_SECONDS", 0)
+    looks.extend([status(record(Phase.UPGRADING, (State.WARM, False))), ApiException(status=503)])
+    with pytest.raises(ApiException):
+        report.watch_status(Environment("dev"))
 
 
 @pytest.mark.parametrize("arguments", [["--watch"], ["dev", "--watch", "--json"]])
