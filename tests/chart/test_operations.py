@@ -7,6 +7,7 @@ import pytest
 from support.chart_rendering import ENVIRONMENTS, Render, Rendered
 
 ON = {"platform": {"operations": {"enabled": True, "image": "registry.example.com/airflow-operations:1"}}}
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MADE = {"get", "list", "watch", "create", "update", "patch", "delete"}
 KEPT = MADE - {"delete"}
 NAMESPACED = {
@@ -114,19 +115,19 @@ def test_its_pod_waits_for_nothing_and_never_begins_anew(render: Render) -> None
     spec = render("airflow-platform", ON).one("CronJob", "airflow-operations")["spec"]
     assert spec["suspend"] is True
     job = spec["jobTemplate"]["spec"]
-    assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [1, 2, 3]
+    assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [1, 2], "after 3 it is run again"
     assert job["template"]["spec"]["restartPolicy"] == "Never"
 
 
 def test_a_revision_makes_the_hook(render: Render) -> None:
     assert not [each for each in of_kind(render("airflow-platform", ON).objects, "Job") if "operations" in str(each)]
-    values = {"platform": {"operations": {**ON["platform"]["operations"], "revision": "abcdef1"}}}
+    values = {"platform": {"operations": {**ON["platform"]["operations"], "revision": COMMIT}}}
     hooked = render("airflow-platform", values)
-    job = hooked.one("Job", "airflow-operations-upgrade")
+    job = hooked.one("Job", "airflow-operations-upgrade-0123456789")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-upgrade"
     (container,) = job["spec"]["template"]["spec"]["containers"]
-    assert container["args"] == ["upgrade", "dev", "--to", "3.3.2"]
-    assert {"name": "REVISION", "value": "abcdef1"} in container["env"]
+    assert container["args"] == ["upgrade", "dev", "--to", "3.3.2", "--once"]
+    assert {"name": "REVISION", "value": COMMIT} in container["env"]
     left, right = (
         each.one("Job", "airflow-migrate-")["metadata"]["name"] for each in (render("airflow-platform", ON), hooked)
     )
@@ -139,7 +140,9 @@ def test_a_revision_makes_the_hook(render: Render) -> None:
         ({"image": ""}, {}, "platform.operations.image is empty"),
         ({"image": "no-tag"}, {}, "platform"),
         ({"revision": "main"}, {}, "platform"),
-        ({"enabled": False, "revision": "abcdef1"}, {}, "platform.operations.revision is given"),
+        ({"revision": COMMIT[:7]}, {}, "platform"),
+        ({"enabled": False, "revision": COMMIT}, {}, "platform.operations.revision is given"),
+        ({}, {"admission": {"enabled": False}}, "platform.admission.enabled is false"),
         ({}, {"gitMirror": {"enabled": False}, "gitOrigin": {"enabled": False}}, "platform.gitMirror.enabled is false"),
         (
             {},

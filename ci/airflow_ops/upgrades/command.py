@@ -24,6 +24,10 @@ def upgrade(
     image: Annotated[
         str, typer.Option(metavar="REPOSITORY:TAG", help="Its image, if that is to be checked too; the one of values/.")
     ] = "",
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="Not again if an upgrade to the same was rolled back; for the hook of a release."),
+    ] = False,
     overlay: TrialOverlays = None,
     in_cluster: InCluster = False,
 ) -> None:
@@ -39,16 +43,19 @@ def upgrade(
     cluster = connect(Environment.load(name, overlay))
     preflight.check_asked(cluster, to, image)
     if in_cluster:
-        _run_in_cluster(cluster, "upgrade", overlay, "--to", to)
+        _run_in_cluster(cluster, "upgrade", overlay, "--to", to, *(["--once"] if once else []))
     preflight.active(cluster)
     deployment_preflight.check_files(cluster)
     with lease.hold(cluster, "upgrade") as holding:
         store = RecordStore(cluster)
         record = store.read()
+        if record is not None and record.phase is Phase.SOAKING and _is_of_this_checkout(cluster, record):
+            out.print(f"{name} works with {describe(record.target)} already: promote it, or roll it back")
+            return
         if record is not None and record.is_open:
             _check_continues(cluster, record)
         else:
-            record = _begin(cluster, store)
+            record = _begin(cluster, store, record if once else None)
         if record is None:
             out.print("nothing to upgrade: the environment is what values/ say")
             return
@@ -66,8 +73,13 @@ def _run_in_cluster(cluster: Cluster, verb: str, overlay: list[str] | None, *opt
     raise typer.Exit(in_cluster_job.run(cluster, verb, cluster.environment.name, *overlays, *options))
 
 
-def _begin(cluster: Cluster, store: RecordStore) -> Record | None:
+def _begin(cluster: Cluster, store: RecordStore, former: Record | None) -> Record | None:
     """Check all that an upgrade needs, then write its record; None where the values change nothing.
+
+    Args:
+        cluster: The environment.
+        store: Where its record is kept.
+        former: An upgrade that is not to be begun again if it was rolled back.
 
     Raises:
         ProblemError: A check fails; nothing was changed.
@@ -75,6 +87,12 @@ def _begin(cluster: Cluster, store: RecordStore) -> Record | None:
     active = preflight.active(cluster)
     if preflight.changes_nothing(cluster, active):
         return None
+    if former is not None and former.phase is Phase.ROLLED_BACK and _is_of_this_checkout(cluster, former):
+        raise fail(
+            f"an upgrade to the same values was rolled back: {former.reason}.",
+            f"Correct the cause in values/, or begin it again by hand: airflow-ops upgrade {cluster.environment.name}.",
+            2,
+        )
     # Only the colour's manifests: what the platform's would make is not made before the promotion.
     manifests = preflight.wanted(cluster, live.other(active))
     schema = deployment_preflight.check_cluster(cluster, manifests)
@@ -112,13 +130,17 @@ def _check_checkout(cluster: Cluster, record: Record) -> None:
         ProblemError: Its values or charts are others.
     """
     name = cluster.environment.name
-    target = record.target.colour
-    if preflight.digest(cluster, target, preflight.wanted(cluster, target)) != record.digest:
+    if not _is_of_this_checkout(cluster, record):
         raise fail(
             f"the upgrade of {name} began with other values or charts than this checkout has.",
             f"Use that checkout and its overlays, or go back: airflow-ops rollback {name}.",
             2,
         )
+
+
+def _is_of_this_checkout(cluster: Cluster, record: Record) -> bool:
+    target = record.target.colour
+    return preflight.digest(cluster, target, preflight.wanted(cluster, target)) == record.digest
 
 
 def rollback(

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from typing import Any
 
 from airflow_ops import programs
@@ -20,6 +21,8 @@ BRANCH = "refs/heads/operations"
 READ_BY_THE_JOB = ("charts", "ci", "dags", "image", "k8s", "values")
 START_SECONDS = 300
 """For a pod to start: a node pulls an image of 0.4 GB in a minute."""
+PAUSE_SECONDS = 2
+"""Before a log is followed again."""
 
 
 def run(cluster: Cluster, *command: str) -> int:
@@ -57,16 +60,27 @@ def commit() -> str:
     """The commit of this checkout, which is what the Job runs.
 
     Raises:
-        ProblemError: A file that the Job reads is not committed.
+        ProblemError: A file that the Job reads is not committed, or this is no checkout.
     """
-    changed = programs.run("git", ["status", "--porcelain", "--", *READ_BY_THE_JOB], cwd=ROOT).stdout.splitlines()
+    changed = _git("status", "--porcelain", "--", *READ_BY_THE_JOB).splitlines()
     if changed:
         raise fail(
             f"{changed[0][3:]} has changes that are not committed, and a Job in the cluster runs a commit.",
             "Commit and push them, or leave --in-cluster.",
             2,
         )
-    return programs.run("git", ["rev-parse", "HEAD"], cwd=ROOT).stdout.strip()
+    return _git("rev-parse", "HEAD").strip()
+
+
+def _git(*words: str) -> str:
+    answer = programs.run("git", words, cwd=ROOT)
+    if answer.returncode != 0:
+        raise fail(
+            f"{ROOT} is not a checkout that Git can read: {programs.error_text(answer)}.",
+            "Run from a clone of this repository, or leave --in-cluster.",
+            2,
+        )
+    return answer.stdout
 
 
 def _publish(cluster: Cluster) -> None:
@@ -96,17 +110,32 @@ def job_of(template: dict[str, Any], revision: str, command: tuple[str, ...]) ->
 
 
 def _follow(cluster: Cluster, name: str) -> int:
-    """Print the logs of a Job's pods, one after the other, until the Job has ended; gives the last one's exit code."""
-    seen: set[str] = set()
+    """Print the logs of a Job's pods, one after the other, until the Job has ended; gives the last one's exit code.
+
+    A log that ends before its pod, because an API server was replaced or a balancer has closed an idle connection, is
+    followed again.
+    """
+    printed: set[str] = set()
     while True:
-        pod = wait_until(lambda: _next_pod(cluster, name, seen) or _has_ended(cluster, name), START_SECONDS)
+        pod = wait_until(lambda: _next_pod(cluster, name, printed) or _has_ended(cluster, name), START_SECONDS)
         if pod is True:
             return _exit_code(cluster, name)
-        if not pod:
+        if pod:
+            _print_log(cluster, pod, is_known=pod in printed)
+            printed.add(pod)
+        elif not printed:
             raise _not_started(cluster, name)
-        seen.add(pod)
-        words = ["--context", cluster.context, "--namespace", cluster.namespace, "logs", "--follow", pod]
-        subprocess.run([programs.find("kubectl"), *words], check=False)
+        else:
+            err.print(f"note: no pod of Job {name} runs; Kubernetes starts the next one")
+
+
+def _print_log(cluster: Cluster, pod: str, is_known: bool) -> None:
+    words = ["--context", cluster.context, "--namespace", cluster.namespace, "logs", "--follow", pod]
+    since: list[str] = []
+    if is_known:
+        time.sleep(PAUSE_SECONDS)
+        since = [f"--since={PAUSE_SECONDS}s"]
+    subprocess.run([programs.find("kubectl"), *words, *since], check=False)
 
 
 def _pods(cluster: Cluster, name: str) -> list[Any]:
@@ -115,10 +144,11 @@ def _pods(cluster: Cluster, name: str) -> list[Any]:
     return sorted(pods, key=lambda pod: pod.metadata.creation_timestamp)
 
 
-def _next_pod(cluster: Cluster, name: str, seen: set[str]) -> str:
-    """The pod whose log comes next; empty if there is none, or it has not started."""
-    started = [pod.metadata.name for pod in _pods(cluster, name) if pod.status.phase not in ("Pending", "Unknown")]
-    return next((pod for pod in started if pod not in seen), "")
+def _next_pod(cluster: Cluster, name: str, printed: set[str]) -> str:
+    """The pod whose log comes next: one that was not printed, or one that still runs; empty if none has started."""
+    started = [pod for pod in _pods(cluster, name) if pod.status.phase not in ("Pending", "Unknown")]
+    running = (pod.metadata.name for pod in started if pod.status.phase == "Running")
+    return next((pod.metadata.name for pod in started if pod.metadata.name not in printed), next(running, ""))
 
 
 def _has_ended(cluster: Cluster, name: str) -> bool:
@@ -127,8 +157,9 @@ def _has_ended(cluster: Cluster, name: str) -> bool:
 
 def _exit_code(cluster: Cluster, name: str) -> int:
     """Of the last container that ran; 1 if it is gone."""
-    ended = [pod.status.container_statuses[0].state.terminated for pod in _pods(cluster, name)]
-    codes = [state.exit_code for state in ended if state]
+    # A pod that was refused by its node never had a container.
+    states = [status.state for pod in _pods(cluster, name) for status in pod.status.container_statuses or []]
+    codes = [state.terminated.exit_code for state in states if state.terminated]
     return int(codes[-1]) if codes else 1
 
 

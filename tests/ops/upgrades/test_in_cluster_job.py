@@ -34,7 +34,8 @@ def follow(monkeypatch: pytest.MonkeyPatch, pods: list[Any], outcome: str) -> tu
     monkeypatch.setattr(Cluster, "core", listing)
     monkeypatch.setattr(in_cluster_job.jobs, "outcome_of", lambda *_: outcome)
     monkeypatch.setattr(programs, "find", lambda name: name)
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: printed.append(command[-1]))
+    monkeypatch.setattr(in_cluster_job, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: printed.append(command[command.index("--follow") + 1]))
     return in_cluster_job._follow(Cluster(Environment("dev"), "test"), "job"), printed
 
 
@@ -45,6 +46,25 @@ def test_the_exit_code_is_that_of_the_last_pod(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_command_that_fails_fails_here(monkeypatch: pytest.MonkeyPatch) -> None:
     assert follow(monkeypatch, [pod("only", 0, "Failed", 3)], "Failed") == (3, ["only"])
+
+
+def test_a_log_that_ends_before_its_pod_is_followed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, ended = pod("only", 0, "Running"), pod("only", 0, "Succeeded", 0)
+    looks = [[runs], [runs], [ended]]
+    printed: list[str] = []
+    monkeypatch.setattr(in_cluster_job, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(in_cluster_job, "_pods", lambda *_: looks.pop(0) if len(looks) > 1 else looks[0])
+    monkeypatch.setattr(in_cluster_job.jobs, "outcome_of", lambda *_: "Complete" if len(looks) == 1 else "")
+    monkeypatch.setattr(programs, "find", lambda name: name)
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: printed.append(command[-1]))
+    assert in_cluster_job._follow(Cluster(Environment("dev"), "test"), "job") == 0
+    assert printed == ["only", "--since=0s"], "the second time without what was printed"
+
+
+def test_a_pod_that_its_node_has_refused_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = pod("refused", 0, "Failed")
+    refused.status.container_statuses = None
+    assert follow(monkeypatch, [refused, pod("last", 1, "Succeeded", 0)], "Complete") == (0, ["refused", "last"])
 
 
 def test_a_job_whose_pods_are_gone_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,4 +107,10 @@ def test_changes_that_are_not_committed_are_refused(monkeypatch: pytest.MonkeyPa
     in_cluster_job.commit()
     (tmp_path / "values/dev.yaml").write_text("a: 2\n")
     with pytest.raises(ProblemError, match=r"values/dev\.yaml has changes that are not committed"):
+        in_cluster_job.commit()
+
+
+def test_what_is_no_checkout_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(in_cluster_job, "ROOT", tmp_path)
+    with pytest.raises(ProblemError, match="is not a checkout that Git can read"):
         in_cluster_job.commit()

@@ -14,7 +14,7 @@ case $state in
   in-use)
     # A migration now would run beside an Airflow that may not work on the new schema, and wait for its locks.
     if [ "$LEAVE_TO_UPGRADE" = true ]; then
-      echo "an Airflow works on this database with another schema: the Job airflow-operations-upgrade migrates it"
+      echo "an Airflow works on this database with another schema: the Job airflow-operations-upgrade-... migrates it"
       exit 0
     fi
     echo "problem: an Airflow works on this database with another schema. Run airflow-ops upgrade, or stop it first" \
@@ -22,7 +22,11 @@ case $state in
     exit 1
     ;;
   newer) echo "the schema is newer than this image: nothing to migrate" ;;
-  *) airflow db migrate ;;
+  free) airflow db migrate ;;
+  *)
+    echo "problem: schema_state.py says '$state'" >&2
+    exit 1
+    ;;
 esac
 python /etc/migration/pools.py </etc/migration/pools.json
 airflow variables import /etc/migration/variables.json --action-on-existing-key overwrite

@@ -5,13 +5,20 @@ set -euo pipefail
 repository=git://airflow-git/dags.git checkout=/tmp/checkout
 account=/var/run/secrets/kubernetes.io/serviceaccount
 problem() { printf 'error %s\nfix   %s\n' "$1" "$2" >&2; exit 2; }
-[ -n "${REVISION:-}" ] || problem "REVISION is empty." "Start this Job with: airflow-ops upgrade ENV --to VERSION --in-cluster."
+# Git takes something shorter for a tag of that name before it takes it for the beginning of a commit.
+[[ ${REVISION:-} =~ ^[0-9a-f]{40}$ ]] || problem "REVISION is not a whole commit: '${REVISION:-}'." "Start this Job with: airflow-ops upgrade ENV --to VERSION --in-cluster."
 
 # A commit that was pushed a moment ago comes with one of the next fetches of the mirror.
+git init --quiet "$checkout"
 for try in {1..24}; do
-  rm -rf "$checkout"
-  if git clone --quiet --no-checkout "$repository" "$checkout" && git -C "$checkout" checkout --quiet --detach "$REVISION"; then break; fi
-  [ "$try" -lt 24 ] || problem "the Git mirror has no commit $REVISION." "Push it to the repository that platform.gitMirror.origin names."
+  if ! git -C "$checkout" fetch --quiet "$repository" '+refs/heads/*:refs/remotes/mirror/*' '+refs/tags/*:refs/tags/*'; then
+    why="the Git mirror does not answer"
+  elif git -C "$checkout" checkout --quiet --detach "$REVISION"; then
+    break
+  else
+    why="the Git mirror has no commit $REVISION"
+  fi
+  [ "$try" -lt 24 ] || problem "$why." "Look at the pod airflow-git-mirror-0; push the commit to the repository that it follows."
   sleep 5
 done
 cmp --quiet "$checkout/image/operations/requirements.lock" /opt/operations/requirements.lock ||

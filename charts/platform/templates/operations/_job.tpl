@@ -2,18 +2,19 @@
 {{- define "operations.jobSpec" -}}
 {{- $root := .root -}}
 {{- $o := $root.Values.platform.operations -}}
-backoffLimit: 6
+# Up to ten minutes apart: for a control plane that is away, and for another operation that runs.
+backoffLimit: 12
 # A migration of a large database is rehearsed first, which takes as long as its restore.
 activeDeadlineSeconds: 43200
 ttlSecondsAfterFinished: 604800
 podFailurePolicy:
   rules:
-    # The command has said what is wrong: to run it again would begin anew what it has taken back.
+    # The command has said what is wrong: to run it again would begin anew what it has taken back. After 3 it is run again.
     - action: FailJob
       onExitCodes:
         containerName: run
         operator: In
-        values: [1, 2, 3]
+        values: [1, 2]
     # A node that is drained: the next pod goes on where this one was cut off.
     - action: Ignore
       onPodConditions:
@@ -21,9 +22,15 @@ podFailurePolicy:
           status: "True"
 template:
   metadata:
-    labels: {{- include "platform.podLabels" (dict "root" $root "component" "operations") | nindent 6 }}
+    labels: {{- include "platform.cronJobLabels" (dict "root" $root "component" "operations") | nindent 6 }}
   spec:
     restartPolicy: Never
+    priorityClassName: {{ $root.Values.platform.priorityClassName }}
+    # By default a pod stays for five minutes on a node that is lost, and the upgrade stands still.
+    tolerations:
+      {{- range list "not-ready" "unreachable" }}
+      - {key: node.kubernetes.io/{{ . }}, operator: Exists, effect: NoExecute, tolerationSeconds: 30}
+      {{- end }}
     serviceAccountName: airflow-operations
     automountServiceAccountToken: true
     enableServiceLinks: false
