@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+import yaml
 
+from airflow_ops.paths import ROOT
 from support.chart_rendering import ENVIRONMENTS, Render, Rendered
 
 ON = {"platform": {"operations": {"enabled": True, "image": "registry.example.com/airflow-operations:1"}}}
@@ -115,6 +117,8 @@ def test_its_pod_waits_for_nothing_and_never_begins_anew(render: Render) -> None
     spec = render("airflow-platform", ON).one("CronJob", "airflow-operations")["spec"]
     assert spec["suspend"] is True
     job = spec["jobTemplate"]["spec"]
+    network = yaml.safe_load((ROOT / "charts/platform/files/network.yaml").read_text())
+    assert network["pods"]["operations"].items() <= job["template"]["metadata"]["labels"].items()
     assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [1, 2], "after 3 it is run again"
     assert job["template"]["spec"]["restartPolicy"] == "Never"
 
