@@ -52,7 +52,10 @@ FORBIDDEN = [
     ("git-mirror", "api-server", 8080),
     ("statsd", "warehouse", 443),
     ("scheduler", "warehouse", 5432),
-    *(("operations", target, port) for target, port in (("pgbouncer", 6543), ("api-server", 8080), ("warehouse", 443))),
+    *(
+        ("operations", target, port)
+        for target, port in (("pgbouncer", 6543), ("api-server", 8080), ("warehouse", 5432))
+    ),
     ("statsd", "Kubernetes", 6443),
     ("somebody's pod", "api-server", 8080),
     ("somebody's pod", "statsd", "9125/UDP"),
