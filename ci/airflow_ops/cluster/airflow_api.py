@@ -1,6 +1,7 @@
 """Airflow's public REST API through its official client."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -108,14 +109,14 @@ def trigger(
 def unpause(client: ApiClient, dag_id: str) -> bool:
     """Unpause a DAG.
 
-    The answer is not read: one from Airflow 3.2 lacks fields that the client of 3.3 asks for.
+    The answer is not read by the client: one from Airflow 3.2 lacks fields that the client of 3.3 asks for.
 
     Args:
         client: Client of the running Airflow.
         dag_id: The DAG.
 
     Returns:
-        Whether there is such a DAG.
+        Whether there is such a DAG that can run: it is stale while its file is gone or cannot be imported.
 
     Raises:
         ApiException: The API refuses.
@@ -123,7 +124,7 @@ def unpause(client: ApiClient, dag_id: str) -> bool:
     answer = DAGApi(client).patch_dag_without_preload_content(dag_id, DAGPatchBody(is_paused=False))
     if answer.status not in (200, 404):
         raise ApiException(status=answer.status, reason=answer.reason)
-    return bool(answer.status == 200)
+    return bool(answer.status == 200 and not json.loads(answer.data)["is_stale"])
 
 
 def health(url: str, timeout: float = 5) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 
+from airflow_client.client.exceptions import ApiException as AirflowApiException
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
@@ -12,6 +13,9 @@ TRANSIENT = (429, 500, 502, 503, 504)
 """Answers of a control plane that is busy, or is replaced."""
 
 
+AIRFLOW_FIX = "Look at the log of its API server, then run the command again."
+
+
 def as_problem(error: Exception) -> ProblemError | None:
     """The problem that an error is, or None where it is no answer of a cluster but a mistake in this command."""
     if isinstance(error, ApiException):
@@ -20,6 +24,10 @@ def as_problem(error: Exception) -> ProblemError | None:
     if isinstance(error, HTTPError):
         return fail(
             f"the Kubernetes API cannot be reached: {error}.", "Run the command again once it answers.", TRY_AGAIN
+        )
+    if isinstance(error, AirflowApiException):
+        return fail(
+            f"Airflow's REST API answers {error.status} {error.reason}: {_said_by_airflow(error)}.", AIRFLOW_FIX
         )
     if isinstance(error, ConfigException):
         return fail(f"kubeconfig cannot be used: {error}.", "Correct the file that KUBECONFIG names.", 2)
@@ -32,6 +40,10 @@ def _said(error: ApiException) -> str:
         return str(json.loads(error.body)["message"]).rstrip(".")
     except (TypeError, ValueError, KeyError):
         return " ".join(str(error.body or "it gives no reason").split())[:300]
+
+
+def _said_by_airflow(error: AirflowApiException) -> str:
+    return " ".join(str(error.body or "it gives no reason").split())[:300]
 
 
 def _fix(status: int) -> str:
