@@ -41,15 +41,17 @@ def run_with(actions: dict[str, Callable[[], object]], *command: str) -> tuple[i
 
 def kill_in(state: State, to: Colour, seconds: float, *command: str) -> None:
     """Run a command, and kill it some seconds after it has said that it begins a state."""
+    said = []
     with subprocess.Popen(
-        [OPS, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=UNBUFFERED
+        [OPS, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=UNBUFFERED
     ) as process:
         for line in process.stdout or ():
+            said.append(line)
             if line.startswith(f"{state} ({to})"):
                 time.sleep(seconds)
                 process.send_signal(signal.SIGKILL)
                 break
-        assert process.wait() == -signal.SIGKILL, f"it never came to {state}"
+        assert process.wait() == -signal.SIGKILL, f"it never came to {state}: {''.join(said)}"
 
 
 def kill_in_each(states: Iterable[State], to: Colour, seconds: float, *command: str) -> None:
