@@ -1,14 +1,13 @@
 """The dev environment with the Airflow from which the tests of migrations upgrade (tests/e2e/former_version)."""
 
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from airflow_ops.cluster.connection import Cluster, connect
+from airflow_ops.cluster.local_cluster import LAB_VARIABLE, copy_plugins, load_lab_image, plugins
 from airflow_ops.environments.environment import Environment
 from airflow_ops.paths import ROOT
 from support.ledger import push_dags
@@ -30,19 +29,9 @@ def load_image(cluster: Cluster) -> None:
     On kind it has to be there: docker build --build-arg AIRFLOW_IMAGE=apache/airflow:3.2.2-python3.11, with `LOCK` in
     the place of image/requirements.lock, and `kind load docker-image`.
     """
-    lab = os.environ.get("AIRFLOW_LAB")
-    if not lab:
-        return
-    image = cluster.environment.image
-    home = Path(os.environ["KUBECONFIG"]).parent
-    archive = home / "images" / f"{image.replace('/', '_').replace(':', '_')}.tar"
-    if not archive.exists():
+    if LAB_VARIABLE in os.environ:
         version = cluster.environment.values["global"]["airflowVersion"]
-        with tempfile.TemporaryDirectory() as overlay:
-            shutil.copytree(ROOT / "plugins", Path(overlay) / "opt/airflow/plugins")
-            Path(overlay).chmod(0o755)
-            subprocess.run([f"{lab}/images", "airflow", version, image, str(LOCK), overlay], check=True)
-    subprocess.run([f"{lab}/lab", "load", str(archive)], check=True)
+        load_lab_image(cluster.environment.image, version, [LOCK, *plugins()], copy_plugins)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
@@ -102,28 +103,47 @@ def _lab(program: str) -> Path:
 
 def _lab_up(environment: Environment) -> None:
     _run([str(_lab("lab")), "up"])
-    image = environment.image
-    archive = _lab_home() / "images" / f"{image.replace('/', '_').replace(':', '_')}.tar"
-    mark = archive.with_suffix(".digest")
-    digest = _image_digest()
-    if not archive.exists() or not mark.exists() or mark.read_text() != digest:
-        version = environment.values["global"]["airflowVersion"]
-        with tempfile.TemporaryDirectory() as overlay:
-            shutil.copytree(
-                PLUGINS, Path(overlay) / "opt/airflow/plugins", ignore=shutil.ignore_patterns("__pycache__")
-            )
-            Path(overlay).chmod(0o755)
-            _run([str(_lab("images")), "airflow", version, image, str(LOCK), overlay])
-        mark.write_text(digest)
-    _run([str(_lab("lab")), "load", str(archive)])
+    load_lab_image(environment.image, environment.values["global"]["airflowVersion"], [LOCK, *plugins()], copy_plugins)
     out.print(f'the cluster is up: eval "$({_lab("lab")} env)" points kubectl and helm at it.')
     out.print("Next: make deploy ENV=dev")
 
 
-def _image_digest() -> str:
-    """Digest of the files that the image is built from, on top of the official image."""
-    files = [LOCK, *sorted(PLUGINS.glob("*.py"))]
-    return sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+def load_lab_image(image: str, version: str, files: Sequence[Path], fill: Callable[[Path], None]) -> None:
+    """Load an image into the lab's node, and build it first where what it is made of has changed.
+
+    Args:
+        image: Its name.
+        version: The version that it is built for.
+        files: What it is made of; the first is the lock of its packages.
+        fill: Puts what else it holds into a folder that is copied over its root.
+
+    Raises:
+        ProblemError: The lab is not there, or one of its programs fails.
+    """
+    archive = _lab_home() / "images" / f"{image.replace('/', '_').replace(':', '_')}.tar"
+    mark = archive.with_suffix(".digest")
+    digest = sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    if not archive.exists() or not mark.exists() or mark.read_text() != digest:
+        with tempfile.TemporaryDirectory() as overlay:
+            fill(Path(overlay))
+            Path(overlay).chmod(0o755)
+            _run([str(_lab("images")), "airflow", version, image, str(files[0]), overlay])
+        mark.write_text(digest)
+    _run([str(_lab("lab")), "load", str(archive)])
+
+
+def plugins() -> list[Path]:
+    """The files of Airflow's plugins, which are in its image."""
+    return sorted(PLUGINS.glob("*.py"))
+
+
+def copy_plugins(root: Path) -> None:
+    """Put Airflow's plugins where its image has them.
+
+    Args:
+        root: A folder that is copied over the image's root.
+    """
+    shutil.copytree(PLUGINS, root / "opt/airflow/plugins", ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def _lab_home() -> Path:
