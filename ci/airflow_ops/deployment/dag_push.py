@@ -16,6 +16,24 @@ def push_arguments(cluster: Cluster, refspec: str) -> list[str]:
     return ["-c", "protocol.ext.allow=always", "push", "--force", remote, refspec]
 
 
+def push_head(cluster: Cluster, branch: str) -> None:
+    """Push HEAD to a branch of the repository in the cluster.
+
+    Args:
+        cluster: The environment; `platform.gitOrigin` runs there.
+        branch: The branch.
+
+    Raises:
+        ProblemError: Git refuses.
+    """
+    answer = programs.run("git", push_arguments(cluster, f"HEAD:refs/heads/{branch}"), cwd=ROOT)
+    if answer.returncode != 0:
+        raise fail(
+            f"HEAD could not be pushed to {branch}: {programs.error_text(answer)}.",
+            f"See whether its pod is ready: kubectl -n {cluster.namespace} get pod airflow-git-origin-0.",
+        )
+
+
 def push(cluster: Cluster) -> str | None:
     """Push HEAD to the tracked ref where `platform.gitOrigin` runs; elsewhere DAGs come from the team's Git.
 
@@ -34,10 +52,5 @@ def push(cluster: Cluster) -> str | None:
     if programs.run("git", ["status", "--porcelain", "--", str(DAGS)], cwd=ROOT).stdout.strip():
         err.print("note: dags/ has changes that are not committed; only commits are deployed")
     ref = values["global"]["dagBundle"]["trackingRef"]
-    answer = programs.run("git", push_arguments(cluster, f"HEAD:refs/heads/{ref}"), cwd=ROOT)
-    if answer.returncode != 0:
-        raise fail(
-            f"the DAGs could not be pushed: {programs.error_text(answer)}.",
-            f"See whether its pod is ready: kubectl -n {cluster.namespace} get pod airflow-git-origin-0.",
-        )
+    push_head(cluster, ref)
     return programs.run("git", ["rev-parse", "--short", "HEAD"], cwd=ROOT).stdout.strip()

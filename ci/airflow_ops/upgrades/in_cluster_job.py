@@ -10,14 +10,14 @@ from airflow_ops.cluster import jobs
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.cluster.pod_diagnosis import pod_evidence
 from airflow_ops.console import err, fail
-from airflow_ops.deployment.dag_push import push_arguments
+from airflow_ops.deployment.dag_push import push_head
 from airflow_ops.paths import ROOT
 from airflow_ops.waiting import wait_until
 
 CRON_JOB = "airflow-operations"
 """Holds the Job's pod, account and image (charts/platform/templates/operations)."""
-BRANCH = "refs/heads/operations"
-"""Where a commit is pushed to in development; no DAG bundle follows it."""
+BRANCH = "operations"
+"""Where a commit is pushed to in development, where the Git server is in the cluster; no DAG bundle follows it."""
 READ_BY_THE_JOB = ("charts", "ci", "dags", "image", "k8s", "values")
 START_SECONDS = 300
 """For a pod to start: a node pulls an image of 0.4 GB in a minute."""
@@ -44,7 +44,8 @@ def run(cluster: Cluster, *command: str) -> int:
         "Set platform.operations.enabled and its image in values/, then deploy; or leave --in-cluster.",
     )
     revision = commit()
-    _publish(cluster)
+    if cluster.environment.values["platform"]["gitOrigin"]["enabled"]:
+        push_head(cluster, BRANCH)
     job = job_of(template, revision, command)
     name = job["metadata"]["name"]
     cluster.kubectl("create", "-f", "-", stdin=json.dumps(job))
@@ -81,15 +82,6 @@ def _git(*words: str) -> str:
             2,
         )
     return answer.stdout
-
-
-def _publish(cluster: Cluster) -> None:
-    """Push HEAD to the repository in the cluster where there is one; elsewhere the team's Git must have it."""
-    if not cluster.environment.values["platform"]["gitOrigin"]["enabled"]:
-        return
-    answer = programs.run("git", push_arguments(cluster, f"HEAD:{BRANCH}"), cwd=ROOT)
-    if answer.returncode != 0:
-        raise fail(f"HEAD could not be pushed: {programs.error_text(answer)}.", "Look at the pod airflow-git-origin-0.")
 
 
 def job_of(template: dict[str, Any], revision: str, command: tuple[str, ...]) -> dict[str, Any]:
