@@ -70,8 +70,7 @@ def show_status(environment: Environment, as_json: bool) -> None:
     if as_json:
         out.print_json(data=found.as_json())
         return
-    for each in found.lines():
-        show(each) if isinstance(each, Table) else out.print(each)
+    _print(found)
 
 
 def watch_status(environment: Environment) -> None:
@@ -93,23 +92,25 @@ def watch_status(environment: Environment) -> None:
                 said = state
             time.sleep(WATCH_SECONDS)
             found = _look_patiently(cluster)
-    for each in found.lines():
-        show(each) if isinstance(each, Table) else out.print(each)
+    _print(found)
     if found.record is not None and found.record.phase in MOVING:
         err.print("nobody works on it: run the command that was cut off again")
 
 
+def _print(found: "Status") -> None:
+    for each in found.lines():
+        show(each) if isinstance(each, Table) else out.print(each)
+
+
 def _look_patiently(cluster: Cluster) -> "Status":
     """Look again, though the cluster may be away for a moment."""
-    for attempt in Retrying(
+    patient = Retrying(
         stop=stop_after_delay(PATIENCE_SECONDS),
         wait=wait_fixed(WATCH_SECONDS),
         retry=retry_if_exception_type((ApiException, HTTPError, ProblemError)),
         reraise=True,
-    ):
-        with attempt:
-            return _look(cluster)
-    raise AssertionError("Retrying ends with an answer or an error")
+    )
+    return patient(_look, cluster)
 
 
 @dataclass(frozen=True)
