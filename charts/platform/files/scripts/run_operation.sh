@@ -24,7 +24,7 @@ done
 cmp --quiet "$checkout/image/operations/requirements.lock" /opt/operations/requirements.lock ||
   problem "the image's packages are not those of commit $REVISION." "Build image/operations/Dockerfile from that commit, and name it in platform.operations.image."
 
-# The token is read from its file again when Kubernetes has replaced it.
+# Kubernetes replaces the token every hour, so kubectl and Helm get the name of its file and not its content.
 export KUBECONFIG=/tmp/kubeconfig PYTHONPATH=$checkout/ci AIRFLOW_CHART_ARCHIVE=/opt/operations/airflow.tgz
 export COLUMNS=120 PYTHONUNBUFFERED=1
 cat >"$KUBECONFIG" <<EOF

@@ -9,7 +9,8 @@ activeDeadlineSeconds: 43200
 ttlSecondsAfterFinished: 604800
 podFailurePolicy:
   rules:
-    # The command has said what is wrong: to run it again would begin anew what it has taken back. After 3 it is run again.
+    # With 1 or 2 the command has found a problem. Another run would find it again, and could repeat an upgrade that was just rolled
+    # back. With 3 the same command can succeed later, so 3 is not in the list, and another pod tries.
     - action: FailJob
       onExitCodes:
         containerName: run
