@@ -116,5 +116,5 @@ deps: ## fetch the official chart, checked by its digest
 	@$(OPS) deps $(ARGS)
 
 .PHONY: generate
-generate: ## write the files that are made from others: dashboards, READMEs of the charts
+generate: ## write the files that are made from others: dashboards, tables, READMEs of the charts
 	@$(MAKE_ENVIRONMENT) && ci/generate

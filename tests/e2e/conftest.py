@@ -23,6 +23,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--upgrade-faults", action="store_true", help="Also upgrades that fail in the middle, and with a migration."
     )
+    parser.addoption(
+        "--add-rehearsal", action="store_true", help="Add what the migration measured to docs/compatibility.md."
+    )
 
 
 WITHOUT = {

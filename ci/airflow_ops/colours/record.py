@@ -14,6 +14,10 @@ from airflow_ops.manifests.objects import Colour
 
 NAME = "airflow-upgrade"
 KEY = "record.json"
+ID_FORMAT = "%Y%m%d%H%M%S"
+"""An upgrade is named after the second in which it began, in UTC."""
+ASKED_FOR = "asked for"
+"""Reason of a rollback that nothing but `rollback` has caused."""
 
 
 class Phase(StrEnum):
@@ -181,6 +185,11 @@ class Record(BaseModel):
     def is_open(self) -> bool:
         """Whether the environment belongs to it."""
         return self.phase in OPEN
+
+    @property
+    def began(self) -> datetime:
+        """When it began."""
+        return datetime.strptime(self.id, ID_FORMAT).replace(tzinfo=UTC)
 
     def is_done(self, state: State, to: Colour) -> bool:
         """Whether a state was passed on the present way: since the last passage towards the other colour.

@@ -7,7 +7,7 @@ import typer
 from airflow_ops.cluster import lease
 from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.colours import live
-from airflow_ops.colours.record import Phase, Record, RecordStore, State
+from airflow_ops.colours.record import ASKED_FOR, Phase, Record, RecordStore, State
 from airflow_ops.console import fail, out, styled
 from airflow_ops.deployment import preflight as deployment_preflight
 from airflow_ops.environments.environment import Environment
@@ -169,7 +169,7 @@ def rollback(
                 2,
             )
         if record.phase is not Phase.ROLLING_BACK:
-            machine.begin_rollback(move, store, "asked for")
+            machine.begin_rollback(move, store, ASKED_FOR)
         machine.go_back(move, store)
     show_record(record)
     out.print(f"{name} works with {describe(record.source)} again")

@@ -3,7 +3,7 @@
 from airflow_ops.cluster.airflow_api import health
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours import live
-from airflow_ops.colours.record import Record, Side, now
+from airflow_ops.colours.record import ID_FORMAT, Record, Side, now
 from airflow_ops.console import fail, out, styled
 from airflow_ops.deployment.preflight import Schema
 from airflow_ops.manifests import live_objects
@@ -194,9 +194,8 @@ def new_record(cluster: Cluster, source: Colour, manifests: list[Manifest], migr
     planned[live.API_SERVER] = max(planned[live.API_SERVER], replicas[live.API_SERVER])
     image = running[live.API_SERVER].spec.template.spec.containers[0].image
     version = live.installed_version(cluster, source) or ""
-    began = now()
     return Record(
-        id=f"{began:%Y%m%d%H%M%S}",
+        id=f"{now():{ID_FORMAT}}",
         source=Side(
             colour=source, version=version, image=image, replicas=replicas, least=live.autoscaled(cluster, source)
         ),
