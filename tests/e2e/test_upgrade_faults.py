@@ -1,6 +1,6 @@
 """Something fails in the middle of an upgrade: the platform ends on a colour that works, tells so, and nothing is lost.
 
-Not part of `make e2e`: it takes half an hour (make e2e-upgrade). Each test prints a line of the table of faults.
+Not part of `make e2e`: it takes an hour (make e2e-upgrade). Each test prints a line of the table of faults.
 """
 
 import json
@@ -17,12 +17,14 @@ from airflow_ops.manifests.objects import Colour
 from airflow_ops.paths import ROOT
 from airflow_ops.rotation import jwt
 from airflow_ops.upgrades.steps import BACK, FORWARD
+from support.failing_command import SAID
 from support.ledger import DAG, TICK, check_ledger, ledger, push_dags, start, ticking
 from support.live_environment import Airflow, DagRepository, ops, target, wait_for
 from support.operations_image import load_operations_image
 from support.upgrades import (
     check_requests,
     end_runs,
+    failing_at,
     go_back,
     kill_in,
     kill_in_each,
@@ -77,6 +79,45 @@ def test_a_command_that_is_killed_in_each_state_continues(
     end_runs(cluster, {DAG: [first, second], TICK: [*forward, *ticks.runs]})
     go_back(cluster)
     check_ledger(ledger(cluster), [first, second])
+
+
+@pytest.mark.parametrize("state", [State.PREPARE, State.WARM, State.SWITCH, State.QUIESCE, State.HANDOVER])
+def test_a_state_that_fails_leads_back(
+    state: State, cluster: Cluster, dag_repository: DagRepository, outcome: None
+) -> None:
+    push_dags(cluster, dag_repository)
+    run = start(cluster)
+    with ticking(cluster) as ticks:
+        code, said = run_with({}, *upgrade_command(cluster), program=failing_at(state))
+    assert code == 1, said
+    assert f"{state} {SAID}" in said
+    assert live.live_colour(cluster) is Colour.BLUE
+    check_requests(record(cluster))
+    end_runs(cluster, {DAG: [run], TICK: ticks.runs})
+    go_back(cluster)
+    check_ledger(ledger(cluster), [run])
+
+
+def test_a_candidate_that_cannot_start_leads_back(
+    cluster: Cluster, dag_repository: DagRepository, outcome: None
+) -> None:
+    push_dags(cluster, dag_repository)
+    run = start(cluster)
+    kill_in(State.WARM, Colour.GREEN, 0, *upgrade_command(cluster))
+    scheduler = live.deployment_name(Colour.GREEN, "scheduler")
+    ends = {"name": "scheduler", "command": ["sh", "-c", "echo cannot start >&2; exit 1"], "args": []}
+    cluster.apps.patch_namespaced_deployment(
+        scheduler, cluster.namespace, {"spec": {"template": {"spec": {"containers": [ends]}}}}
+    )
+    code, said = run_with({}, *upgrade_command(cluster))
+    assert code == 1, said
+    assert f"{scheduler} has not imported Airflow" in said
+    assert "cannot start" in said, "the pod's own words"
+    assert not record(cluster).is_done(State.SWITCH, Colour.GREEN), "users were never led there"
+    check_requests(record(cluster))
+    end_runs(cluster, {DAG: [run]})
+    go_back(cluster)
+    check_ledger(ledger(cluster), [run])
 
 
 @pytest.mark.parametrize("how", [[], ["--grace-period=0", "--force"]], ids=["drained", "lost"])

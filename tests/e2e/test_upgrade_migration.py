@@ -17,10 +17,11 @@ from airflow_ops.colours.record import Phase, State
 from airflow_ops.console import ProblemError
 from airflow_ops.manifests.objects import Colour
 from airflow_ops.upgrades.migration import execute
+from support.failing_command import SAID
 from support.former_version import BOTH_VERSIONS, deployed_anew
 from support.ledger import DAG, TICK, check_ledger, ledger, push_dags, start, ticking
 from support.live_environment import DagRepository, ops, target, wait_for
-from support.upgrades import check_requests, end_runs, go_back, kill_in, record, report, run_with
+from support.upgrades import check_requests, end_runs, failing_at, go_back, kill_in, record, report, run_with
 
 pytestmark = pytest.mark.upgrade_faults
 
@@ -89,6 +90,18 @@ def transaction_on(cluster: Cluster, table: str) -> Iterator[None]:
         thread.join(60)
 
 
+@pytest.mark.parametrize("state", [State.SNAPSHOT, State.REHEARSE])
+def test_a_state_that_fails_before_anything_changed_ends_it(
+    state: State, cluster: Cluster, former: tuple[Cluster, DagRepository]
+) -> None:
+    code, said = run_with({}, *upgrade_command(cluster), program=failing_at(state))
+    assert code == 1, said
+    assert f"the upgrade ended before it changed anything: {state} {SAID}" in said
+    assert record(cluster).phase is Phase.ROLLED_BACK
+    assert not live.deployments(cluster, Colour.GREEN)
+    assert execute(cluster, ["SELECT version_num FROM alembic_version"]) == [[[FORMER_REVISION]]]
+
+
 def test_a_lock_that_somebody_holds_leads_back(cluster: Cluster, former: tuple[Cluster, DagRepository]) -> None:
     with transaction_on(cluster, "dag"):
         code, said = run_with({}, *upgrade_command(cluster))
@@ -101,7 +114,10 @@ def test_a_lock_that_somebody_holds_leads_back(cluster: Cluster, former: tuple[C
 
 
 def test_a_migration_and_its_rollback_lose_nothing(
-    cluster: Cluster, dags: DagRepository, capsys: pytest.CaptureFixture[str]
+    cluster: Cluster,
+    dags: DagRepository,
+    capsys: pytest.CaptureFixture[str],
+    pytestconfig: pytest.Config,
 ) -> None:
     push_dags(cluster, dags, **BOTH_VERSIONS)
     first = start(cluster)
@@ -130,6 +146,9 @@ def test_a_migration_and_its_rollback_lose_nothing(
     check_ledger(rows, [first, second])
     with capsys.disabled():
         report(record(cluster), rows, forward, ticks.runs)
+    if pytestconfig.getoption("--add-rehearsal"):
+        added = ops("compatibility", "--add", *target(cluster))
+        assert added.returncode == 0, added.stderr
 
 
 def test_a_dag_that_the_newer_version_cannot_import_leads_back(cluster: Cluster, dags: DagRepository) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -13,10 +14,16 @@ from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours import live
 from airflow_ops.colours.record import Record, RecordStore, State
 from airflow_ops.manifests.objects import Colour
+from support import failing_command
 from support.ledger import Row, set_end
 from support.live_environment import OPS, Airflow, ops, target, wait_for
 
 UNBUFFERED = {**os.environ, "PYTHONUNBUFFERED": "1"}
+
+
+def failing_at(state: State) -> tuple[str, ...]:
+    """`airflow-ops` in which a state of an upgrade fails after its work is done."""
+    return (sys.executable, str(failing_command.__file__), state)
 
 
 def record(cluster: Cluster) -> Record:
@@ -25,11 +32,13 @@ def record(cluster: Cluster) -> Record:
     return found
 
 
-def run_with(actions: dict[str, Callable[[], object]], *command: str) -> tuple[int, str]:
+def run_with(
+    actions: dict[str, Callable[[], object]], *command: str, program: tuple[str, ...] = (str(OPS),)
+) -> tuple[int, str]:
     """Run a command; when it prints a line that begins with a key of `actions`, do that."""
     said = []
     with subprocess.Popen(
-        [OPS, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=UNBUFFERED
+        [*program, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=UNBUFFERED
     ) as process:
         for line in process.stdout or ():
             said.append(line)
