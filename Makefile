@@ -57,6 +57,10 @@ e2e: ## tests on the cluster of KUBECONFIG, where they deploy dev (half an hour)
 e2e-upgrade: ## upgrades of dev on the cluster of KUBECONFIG, with faults and a migration; deletes dev (an hour)
 	@$(PYTEST) tests/e2e/test_upgrade.py tests/e2e/test_upgrade_faults.py tests/e2e/test_upgrade_migration.py --upgrade-faults --cluster-type existing --kubeconfig "$${KUBECONFIG:-$$HOME/.kube/config}" $(ARGS)
 
+.PHONY: e2e-argocd
+e2e-argocd: ## dev by Argo CD and commits on the cluster of KUBECONFIG; deletes dev (half an hour)
+	@$(PYTEST) tests/e2e/test_argocd.py --argocd --cluster-type existing --kubeconfig "$${KUBECONFIG:-$$HOME/.kube/config}" $(ARGS)
+
 ##@ Environments, without a cluster
 
 .PHONY: render

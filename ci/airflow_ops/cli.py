@@ -24,6 +24,7 @@ VERBS = {
     "upgrade": "upgrades.command:upgrade",
     "rollback": "upgrades.command:rollback",
     "promote": "upgrades.command:promote",
+    "reconcile": "upgrades.reconcile:reconcile",
     "compatibility": "upgrades.compatibility:compatibility",
     "smoke": "deployment.smoke:smoke",
     "backup": "recovery.backup:backup",

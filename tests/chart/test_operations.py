@@ -127,10 +127,10 @@ def test_a_revision_makes_the_hook(render: Render) -> None:
     assert not [each for each in of_kind(render("airflow-platform", ON).objects, "Job") if "operations" in str(each)]
     values = {"platform": {"operations": {**ON["platform"]["operations"], "revision": COMMIT}}}
     hooked = render("airflow-platform", values)
-    job = hooked.one("Job", "airflow-operations-upgrade-0123456789")
-    assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-upgrade"
+    job = hooked.one("Job", "airflow-operations-reconcile-0123456789")
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-install,post-upgrade"
     (container,) = job["spec"]["template"]["spec"]["containers"]
-    assert container["args"] == ["upgrade", "dev", "--to", "3.3.2", "--once"]
+    assert container["args"] == ["reconcile", "dev"]
     assert {"name": "REVISION", "value": COMMIT} in container["env"]
     left, right = (
         each.one("Job", "airflow-migrate-")["metadata"]["name"] for each in (render("airflow-platform", ON), hooked)
@@ -144,6 +144,7 @@ def test_a_revision_makes_the_hook(render: Render) -> None:
         ({"image": ""}, {}, "platform.operations.image is empty"),
         ({"image": "no-tag"}, {}, "platform"),
         ({"revision": "main"}, {}, "platform"),
+        ({"promotion": "never"}, {}, "promotion"),
         ({"revision": COMMIT[:7]}, {}, "platform"),
         ({"enabled": False, "revision": COMMIT}, {}, "platform.operations.revision is given"),
         ({}, {"admission": {"enabled": False}}, "platform.admission.enabled is false"),

@@ -23,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--upgrade-faults", action="store_true", help="Also upgrades that fail in the middle, and with a migration."
     )
+    parser.addoption("--argocd", action="store_true", help="Also dev by Argo CD, which the cluster must run.")
     parser.addoption(
         "--add-rehearsal", action="store_true", help="Add what the migration measured to docs/compatibility.md."
     )
@@ -30,6 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 WITHOUT = {
     "destructive": "it drops the database or changes keys: make e2e ARGS=--destructive",
+    "argocd": "it deletes dev, and needs Argo CD: make e2e-argocd",
     "upgrade_faults": "it takes long, or deletes dev: make e2e-upgrade",
 }
 """Marks of the tests that run only with the option of the same name, and why they are skipped without it."""

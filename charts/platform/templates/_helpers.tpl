@@ -88,6 +88,20 @@ resources:
     storage: {{ .size }}
 {{- end -}}
 
+{{/*
+An entry of volumeClaimTemplates. It names what Kubernetes would fill in, because Argo CD would see a difference there for ever.
+Takes a dict: root, name, size.
+*/}}
+{{- define "platform.claimTemplate" -}}
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: {{ .name }}
+spec:
+  {{- include "platform.claim" (dict "root" .root "size" .size "mode" "ReadWriteOnce") | nindent 2 }}
+  volumeMode: Filesystem
+{{- end -}}
+
 {{/* Address that the Git mirror fetches from. Takes the root. */}}
 {{- define "platform.gitOriginUrl" -}}
 {{- if .Values.platform.gitOrigin.enabled -}}

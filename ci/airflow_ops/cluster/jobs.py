@@ -97,11 +97,15 @@ def run(cluster: Cluster, wanted: dict[str, Any], what: str) -> list[str]:
         ProblemError: It fails or takes too long; the message has the reason that it printed, or the state of its pods.
     """
     cluster.kubectl("create", "-f", "-", stdin=json.dumps(wanted))
-    return _wait(cluster, wanted, what)
+    return wait(cluster, wanted, what)
 
 
-def _wait(cluster: Cluster, wanted: dict[str, Any], what: str) -> list[str]:
-    """Wait for the end of a Job; gives the lines that its last container printed."""
+def wait(cluster: Cluster, wanted: dict[str, Any], what: str) -> list[str]:
+    """Wait for the end of a Job that exists; otherwise the same as `run`.
+
+    Raises:
+        ProblemError: See `run`.
+    """
     name = wanted["metadata"]["name"]
     seconds = wanted["spec"]["activeDeadlineSeconds"] + START_SECONDS
     with err.status(f"{what} (Job {name})"):
@@ -145,7 +149,7 @@ def resume_for_result(cluster: Cluster, wanted: dict[str, Any], what: str) -> An
         found = None
     if found is None:
         cluster.kubectl("create", "-f", "-", stdin=json.dumps(wanted))
-    return _result(_wait(cluster, wanted, what))
+    return _result(wait(cluster, wanted, what))
 
 
 def delete(cluster: Cluster, name: str) -> None:

@@ -18,6 +18,8 @@ from airflow_ops.manifests.objects import Release
 
 PODS = {"platform": "app.kubernetes.io/instance={name}", "airflow": "release={name}"}
 """Label of a release's pods by chart: the official chart uses another one."""
+DONE = ("deployed", "superseded")
+"""States of a revision that was installed to its end."""
 PENDING_SECONDS = 900
 """A release that is `pending` for longer was left by a Helm that was killed. Before that, somebody may run it by hand;
 another command of ours cannot, because this one holds the environment's Lease."""
@@ -49,6 +51,24 @@ def install(cluster: Cluster, release: Release, seconds: int, cut_off: datetime 
         if process.returncode != 0:
             output.seek(0)
             raise _failure(cluster, release, output.read())
+
+
+def was_installed(cluster: Cluster, release: Release) -> bool:
+    """Whether Helm has ever installed a release to its end.
+
+    Raises:
+        ProblemError: The cluster cannot be reached.
+    """
+    where = ["--kube-context", cluster.context, "--namespace", cluster.namespace]
+    answer = programs.run("helm", ["history", release.name, *where, "--output", "json"])
+    if answer.returncode == 0:
+        return any(each["status"] in DONE for each in json.loads(answer.stdout))
+    if "not found" in answer.stderr:
+        return False
+    raise fail(
+        f"release {release.name} cannot be read: {programs.error_text(answer)}.",
+        "Point KUBECONFIG at a cluster that you may read.",
+    )
 
 
 def _pods(cluster: Cluster, release: Release) -> list[Any]:

@@ -17,6 +17,16 @@ FILE = Path("k8s/environments.yaml")
 """Path in a checkout of the only file with the overlays of each environment and the contexts it may be deployed to."""
 
 
+class ArgoCD(BaseModel):
+    """How Argo CD brings an environment; k8s/argocd/applicationset.yaml reads it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    cluster: Annotated[str, Field(pattern=r"\S")]
+    revision: Annotated[str, Field(pattern=r"\S")]
+    frozen: bool = False
+
+
 class Entry(BaseModel):
     """One environment in k8s/environments.yaml."""
 
@@ -24,6 +34,7 @@ class Entry(BaseModel):
 
     contexts: list[Annotated[str, Field(pattern=r"\S")]]
     overlays: list[str]
+    argocd: ArgoCD | None = None
 
 
 ENTRIES = TypeAdapter(dict[str, Entry])

@@ -9,9 +9,10 @@ from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.colours import live
 from airflow_ops.colours.record import ASKED_FOR, Phase, Record, RecordStore, State
 from airflow_ops.console import fail, out, styled
+from airflow_ops.deployment import helm
 from airflow_ops.deployment import preflight as deployment_preflight
 from airflow_ops.environments.environment import Environment
-from airflow_ops.manifests.objects import active_colour
+from airflow_ops.manifests.objects import active_colour, releases
 from airflow_ops.options import EnvironmentName, InCluster, TrialOverlays
 from airflow_ops.upgrades import in_cluster_job, machine, migration, preflight, prober
 from airflow_ops.upgrades.report import describe, show_record
@@ -24,10 +25,6 @@ def upgrade(
     image: Annotated[
         str, typer.Option(metavar="REPOSITORY:TAG", help="Its image, if that is to be checked too; the one of values/.")
     ] = "",
-    once: Annotated[
-        bool,
-        typer.Option("--once", help="Not again if an upgrade to the same was rolled back; for the hook of a release."),
-    ] = False,
     overlay: TrialOverlays = None,
     in_cluster: InCluster = False,
 ) -> None:
@@ -43,24 +40,23 @@ def upgrade(
     cluster = connect(Environment.load(name, overlay))
     preflight.check_asked(cluster, to, image)
     if in_cluster:
-        _run_in_cluster(cluster, "upgrade", overlay, "--to", to, *(["--once"] if once else []))
+        _run_in_cluster(cluster, "upgrade", overlay, "--to", to)
     preflight.active(cluster)
     deployment_preflight.check_files(cluster)
     with lease.hold(cluster, "upgrade") as holding:
         store = RecordStore(cluster)
         record = store.read()
-        if record is not None and record.phase is Phase.SOAKING and _is_of_this_checkout(cluster, record):
+        if record is not None and record.phase is Phase.SOAKING and is_of_this_checkout(cluster, record):
             out.print(f"{name} works with {describe(record.target)} already: promote it, or roll it back")
             return
         if record is not None and record.is_open:
             _check_continues(cluster, record)
         else:
-            record = _begin(cluster, store, record if once else None)
+            record = begin(cluster, store)
         if record is None:
             out.print("nothing to upgrade: the environment is what values/ say")
             return
-        machine.go_forward(Move(cluster, record, record.target), store, lambda: not holding.lost)
-    show_record(record)
+        go_forward(cluster, store, record, holding)
     out.print(
         f"{name} works with {describe(record.target)}. Watch it, then `airflow-ops promote {name}`; "
         f"`airflow-ops rollback {name}` goes back to {describe(record.source)}"
@@ -73,13 +69,12 @@ def _run_in_cluster(cluster: Cluster, verb: str, overlay: list[str] | None, *opt
     raise typer.Exit(in_cluster_job.run(cluster, verb, cluster.environment.name, *overlays, *options))
 
 
-def _begin(cluster: Cluster, store: RecordStore, former: Record | None) -> Record | None:
+def begin(cluster: Cluster, store: RecordStore) -> Record | None:
     """Check all that an upgrade needs, then write its record; None where the values change nothing.
 
     Args:
         cluster: The environment.
         store: Where its record is kept.
-        former: An upgrade that is not to be begun again if it was rolled back.
 
     Raises:
         ProblemError: A check fails; nothing was changed.
@@ -87,12 +82,6 @@ def _begin(cluster: Cluster, store: RecordStore, former: Record | None) -> Recor
     active = preflight.active(cluster)
     if preflight.changes_nothing(cluster, active):
         return None
-    if former is not None and former.phase is Phase.ROLLED_BACK and _is_of_this_checkout(cluster, former):
-        raise fail(
-            f"an upgrade to the same values was rolled back: {former.reason}.",
-            f"Correct the cause in values/, or begin it again by hand: airflow-ops upgrade {cluster.environment.name}.",
-            2,
-        )
     # Only the colour's manifests: what the platform's would make is not made before the promotion.
     manifests = preflight.wanted(cluster, live.other(active))
     schema = deployment_preflight.check_cluster(cluster, manifests)
@@ -103,6 +92,17 @@ def _begin(cluster: Cluster, store: RecordStore, former: Record | None) -> Recor
     prober.start(cluster, record)
     store.write(record)
     return record
+
+
+def go_forward(cluster: Cluster, store: RecordStore, record: Record, holding: lease.Holding) -> None:
+    """Run the states of an upgrade that are not passed yet, and show how they went.
+
+    Raises:
+        ProblemError: One failed; the former colour works again.
+    """
+    _check_continues(cluster, record)
+    machine.go_forward(Move(cluster, record, record.target), store, lambda: not holding.lost)
+    show_record(record)
 
 
 def _check_continues(cluster: Cluster, record: Record) -> None:
@@ -130,7 +130,7 @@ def _check_checkout(cluster: Cluster, record: Record) -> None:
         ProblemError: Its values or charts are others.
     """
     name = cluster.environment.name
-    if not _is_of_this_checkout(cluster, record):
+    if not is_of_this_checkout(cluster, record):
         raise fail(
             f"the upgrade of {name} began with other values or charts than this checkout has.",
             f"Use that checkout and its overlays, or go back: airflow-ops rollback {name}.",
@@ -138,7 +138,8 @@ def _check_checkout(cluster: Cluster, record: Record) -> None:
         )
 
 
-def _is_of_this_checkout(cluster: Cluster, record: Record) -> bool:
+def is_of_this_checkout(cluster: Cluster, record: Record) -> bool:
+    """Whether an upgrade is one to what the charts and values of this checkout say."""
     target = record.target.colour
     return preflight.digest(cluster, target, preflight.wanted(cluster, target)) == record.digest
 
@@ -160,19 +161,27 @@ def rollback(
         _run_in_cluster(cluster, "rollback", overlay)
     with lease.hold(cluster, "rollback"):
         store = RecordStore(cluster)
-        record = _open_record(store, name)
-        move = Move(cluster, record, record.source)
-        if record.phase is Phase.SOAKING and (left := migration.unreadable_tasks(cluster, record)):
-            raise fail(
-                f"Airflow {record.source.version} does not know the state of {', '.join(left[:5])}.",
-                "Answer them on the page, or mark them as failed, then run this again.",
-                2,
-            )
-        if record.phase is not Phase.ROLLING_BACK:
-            machine.begin_rollback(move, store, ASKED_FOR)
-        machine.go_back(move, store)
+        go_back(cluster, store, _open_record(store, name))
+
+
+def go_back(cluster: Cluster, store: RecordStore, record: Record) -> None:
+    """Roll back an upgrade that is not promoted, and show how that went.
+
+    Raises:
+        ProblemError: A state failed, or tasks stand in the way; running it again continues.
+    """
+    move = Move(cluster, record, record.source)
+    if record.phase is Phase.SOAKING and (left := migration.unreadable_tasks(cluster, record)):
+        raise fail(
+            f"Airflow {record.source.version} does not know the state of {', '.join(left[:5])}.",
+            "Answer them on the page, or mark them as failed, then run this again.",
+            2,
+        )
+    if record.phase is not Phase.ROLLING_BACK:
+        machine.begin_rollback(move, store, ASKED_FOR)
+    machine.go_back(move, store)
     show_record(record)
-    out.print(f"{name} works with {describe(record.source)} again")
+    out.print(f"{cluster.environment.name} works with {describe(record.source)} again")
 
 
 def promote(
@@ -193,16 +202,29 @@ def promote(
         if record.phase is not Phase.SOAKING:
             raise fail(f"the upgrade of {name} is {record.phase}, not soaking.", "Only what works can be promoted.", 2)
         _check_checkout(cluster, record)
-        move = Move(cluster, record, record.target)
-        machine.run_state(
-            move, store, State.FINALIZE, "stop the former colour and bring the platform to the new version"
-        )
-        record.phase = Phase.PROMOTED
-        store.write(record)
-    out.print(styled("ok", "green"), f"{describe(record.target)} is promoted")
+        finalize(cluster, store, record, brings_platform=helm.was_installed(cluster, releases(cluster.environment)[0]))
     colour = record.target.colour
     if active_colour(cluster.environment) is not colour:
         out.print(f"write global.activeColour: {colour} into values/{name}.yaml: `deploy` refuses until then")
+
+
+def finalize(cluster: Cluster, store: RecordStore, record: Record, *, brings_platform: bool) -> None:
+    """Promote an upgrade that soaks.
+
+    Args:
+        cluster: The environment.
+        store: Where its record is kept.
+        record: The upgrade, to what this checkout says.
+        brings_platform: See `Move`.
+
+    Raises:
+        ProblemError: The former colour cannot be stopped, or the platform not be installed; running it again continues.
+    """
+    move = Move(cluster, record, record.target, brings_platform)
+    machine.run_state(move, store, State.FINALIZE, "stop the former colour and bring the platform to the new version")
+    record.phase = Phase.PROMOTED
+    store.write(record)
+    out.print(styled("ok", "green"), f"{describe(record.target)} is promoted")
 
 
 def _open_record(store: RecordStore, name: str) -> Record:

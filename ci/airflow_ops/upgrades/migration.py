@@ -9,7 +9,7 @@ from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours import live
 from airflow_ops.colours.record import Record, State
 from airflow_ops.console import fail
-from airflow_ops.manifests.objects import Object
+from airflow_ops.manifests.objects import Object, Release, parse, template
 from airflow_ops.recovery import backup as backups
 from airflow_ops.upgrades import bridges
 
@@ -105,20 +105,40 @@ def migrate(cluster: Cluster, record: Record) -> dict[str, Any]:
     Raises:
         ProblemError: It fails, or somebody holds a lock for longer than all tries take.
     """
-    template = backups.job_template(cluster)
+    pattern = backups.job_template(cluster)
     run = container(
         cluster,
-        template,
+        pattern,
         record.target.image,
         "migrate",
         command(record),
         AIRFLOW__CORE__AUTH_MANAGER=auth_manager(cluster),
     )
     seconds = cluster.environment.values["platform"]["migration"]["deadline"]
-    job = jobs.job("airflow-upgrade-migrate", template, [run], seconds)
+    job = jobs.job("airflow-upgrade-migrate", pattern, [run], seconds)
     job["metadata"]["name"] = job_names(record)[State.MIGRATE]
     done: dict[str, Any] = jobs.resume_for_result(cluster, job, "migrating the metadata database")
     return done
+
+
+def run_job(cluster: Cluster, platform: Release) -> None:
+    """Let the migration Job of the platform's release run, where nobody installs that release after a promotion.
+
+    The schema is there already. The Job sets pools, variables and users as the values say, which it has left alone
+    as long as the former version worked.
+
+    Args:
+        cluster: The environment.
+        platform: The release, without the hook.
+
+    Raises:
+        ProblemError: The Job fails.
+    """
+    for manifest in parse(platform, template(platform)):
+        if manifest.object["metadata"].get("labels", {}).get("app.kubernetes.io/component") == "migration":
+            cluster.kubectl("apply", "--server-side", "-f", "-", stdin=manifest.yaml())
+            if manifest.kind == "Job":
+                jobs.wait(cluster, manifest.object, "setting pools, variables and users")
 
 
 def execute(cluster: Cluster, statements: list[str]) -> list[list[list[Any]]]:

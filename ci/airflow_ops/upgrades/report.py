@@ -135,7 +135,7 @@ class Status:
     def is_moving(self) -> bool:
         """Whether an upgrade or a rollback is at work, or about to begin."""
         # Before the first state it is checked for a minute whether an upgrade may begin.
-        return self.operation.startswith(("upgrade", "rollback"))
+        return self.operation.startswith(("upgrade", "rollback", "reconcile"))
 
     def state(self) -> str:
         """What goes on, in a few words."""

@@ -41,11 +41,14 @@ class Move:
         cluster: The environment.
         record: The upgrade that it belongs to.
         to: The colour that is to work.
+        brings_platform: Whether a promotion installs the platform's release. False where somebody else brings it:
+            Argo CD, or the `helm upgrade` whose hook this is.
     """
 
     cluster: Cluster
     record: Record
     to: Side
+    brings_platform: bool = True
 
     @property
     def is_forward(self) -> bool:
@@ -241,7 +244,10 @@ class Move:
                 "Nothing was changed. Run the same command again once they have ended.",
             )
         if self.is_forward:
-            self._install(platform_release(self.cluster, self.to.colour), PLATFORM_SECONDS, State.FINALIZE)
+            if self.brings_platform:
+                self._install(platform_release(self.cluster, self.to.colour), PLATFORM_SECONDS, State.FINALIZE)
+            else:
+                migration.run_job(self.cluster, platform_release(self.cluster, self.to.colour))
             migration.remove_bridges(self.cluster, self.to.version)
         else:
             migration.end_rewriting(self.cluster, self.record)

@@ -14,7 +14,7 @@ case $state in
   in-use)
     # A migration now would run beside an Airflow that may not work on the new schema, and wait for its locks.
     if [ "$LEAVE_TO_UPGRADE" = true ]; then
-      echo "an Airflow works on this database with another schema: the Job airflow-operations-upgrade-... migrates it"
+      echo "an Airflow works on this database with another schema: the Job airflow-operations-reconcile-... migrates it"
       exit 0
     fi
     echo "problem: an Airflow works on this database with another schema. Run airflow-ops upgrade, or stop it first" \

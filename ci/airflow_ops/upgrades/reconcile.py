@@ -1,0 +1,136 @@
+"""`reconcile`: bring Airflow to what a commit says, after Argo CD or Helm has brought the platform there."""
+
+from airflow_ops.cluster import lease
+from airflow_ops.cluster.connection import Cluster, connect
+from airflow_ops.colours import live
+from airflow_ops.colours.record import Phase, Record, RecordStore
+from airflow_ops.console import fail, out, styled
+from airflow_ops.deployment import helm, smoke
+from airflow_ops.deployment import preflight as deployment_preflight
+from airflow_ops.environments.environment import Environment
+from airflow_ops.manifests.objects import Release, active_colour, releases
+from airflow_ops.options import EnvironmentName
+from airflow_ops.upgrades import command, preflight
+from airflow_ops.upgrades.report import describe
+from airflow_ops.upgrades.steps import INSTALL_SECONDS
+
+
+def reconcile(name: EnvironmentName) -> None:
+    """Bring the Airflow of an environment to what this commit says; the Job after a sync of Argo CD runs it.
+
+    Where no Airflow is installed it installs one. Where the commit says something
+    else than what works, it upgrades to that. It promotes an upgrade once
+    global.activeColour names its colour, or at once if
+    platform.operations.promotion is automatic; and it rolls one back that soaks
+    where the commit says again what worked before. It leaves the platform alone.
+
+    Example: airflow-ops reconcile dev
+    """
+    cluster = connect(Environment.load(name))
+    manifests = deployment_preflight.check_files(cluster)
+    with lease.hold(cluster, "reconcile") as holding:
+        working = live.live_colour(cluster) or active_colour(cluster.environment)
+        _, release = releases(cluster.environment, working)
+        # A first install may have failed half-way.
+        if not helm.was_installed(cluster, release):
+            deployment_preflight.check_cluster(cluster, manifests)
+            _install(cluster, release)
+            return
+        store = RecordStore(cluster)
+        record = store.read()
+        if record is not None and record.phase is Phase.ROLLING_BACK:
+            command.go_back(cluster, store, record)
+        record = _upgrade(cluster, store, record, holding)
+        if record is not None:
+            _end(cluster, store, record)
+
+
+def _install(cluster: Cluster, release: Release) -> None:
+    """Install Airflow where there is none."""
+    helm.install(cluster, release, INSTALL_SECONDS)
+    out.print(styled("ok", "green"), f"{release.name} is ready")
+    smoke.check(cluster)
+
+
+def _upgrade(cluster: Cluster, store: RecordStore, record: Record | None, holding: lease.Holding) -> Record | None:
+    """Begin or continue the upgrade that this commit asks for.
+
+    Returns:
+        An upgrade that soaks; None where none does.
+
+    Raises:
+        ProblemError: It fails; or an upgrade to the same was rolled back before, which another one would be too.
+    """
+    if record is not None and record.phase is Phase.SOAKING:
+        return record
+    if record is None or not record.is_open:
+        if not _is_automatic(cluster):
+            _check_colour(cluster)
+        _check_not_rolled_back(cluster, record)
+        record = command.begin(cluster, store)
+        if record is None:
+            out.print("nothing to upgrade: the environment is what this commit says")
+            return None
+    command.go_forward(cluster, store, record, holding)
+    return record
+
+
+def _check_not_rolled_back(cluster: Cluster, record: Record | None) -> None:
+    """Check that the last upgrade was not one to what this commit says, and rolled back.
+
+    Raises:
+        ProblemError: It was.
+    """
+    if record is None or record.phase is not Phase.ROLLED_BACK or not command.is_of_this_checkout(cluster, record):
+        return
+    raise fail(
+        f"an upgrade to the same values was rolled back: {record.reason}.",
+        f"Commit what corrects that, or begin it again by hand: airflow-ops upgrade {cluster.environment.name} "
+        f"--to {record.target.version} --in-cluster.",
+        2,
+    )
+
+
+def _check_colour(cluster: Cluster) -> None:
+    """Check that the commit names the colour that works: otherwise it would promote an upgrade before anybody saw it.
+
+    Raises:
+        ProblemError: It names the other one.
+    """
+    found, named = live.live_colour(cluster), active_colour(cluster.environment)
+    if found is not named:
+        raise fail(
+            f"users reach {found}, but global.activeColour is {named}, and no upgrade soaks that it could promote.",
+            f"Commit global.activeColour: {found}.",
+            2,
+        )
+
+
+def _end(cluster: Cluster, store: RecordStore, record: Record) -> None:
+    """Promote an upgrade that soaks, roll it back, or leave it as it is, as the commit says.
+
+    Raises:
+        ProblemError: The commit says something that is neither this upgrade nor what worked before.
+    """
+    name, target = cluster.environment.name, record.target
+    if command.is_of_this_checkout(cluster, record):
+        if _is_automatic(cluster) or active_colour(cluster.environment) is target.colour:
+            command.finalize(cluster, store, record, brings_platform=False)
+        else:
+            out.print(
+                f"{name} works with {describe(target)}, which soaks. Commit global.activeColour: {target.colour} to "
+                f"promote it, or what it replaced to roll it back"
+            )
+    elif preflight.changes_nothing(cluster, record.source.colour):
+        command.go_back(cluster, store, record)
+    else:
+        raise fail(
+            f"the upgrade of {name} to {describe(target)} is soaking, and this commit says something else again.",
+            f"First promote it (commit global.activeColour: {target.colour} alone), or roll it back: "
+            f"airflow-ops rollback {name} --in-cluster.",
+            2,
+        )
+
+
+def _is_automatic(cluster: Cluster) -> bool:
+    return bool(cluster.environment.values["platform"]["operations"]["promotion"] == "automatic")

@@ -1,0 +1,160 @@
+"""Dev comes from a Git repository by a real Argo CD: commits are all that anybody does.
+
+Not part of `make e2e`: it deletes dev, and needs Argo CD on the cluster (make e2e-argocd).
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from airflow_ops.cluster.connection import Cluster
+from airflow_ops.colours import live
+from airflow_ops.colours.record import Phase
+from airflow_ops.manifests.objects import Colour
+from support.former_version import remove
+from support.gitops import APPLICATION, GitOps, served
+from support.live_environment import ops, target, wait_for
+from support.operations_image import load_operations_image
+from support.upgrades import check_requests, record
+
+pytestmark = pytest.mark.argocd
+KEPT = "persistentvolumeclaims,secrets"
+OTHER = {"airflow": {"config": {"scheduler": {"max_dagruns_to_create_per_loop": 9}}}}
+"""A change of Airflow's configuration."""
+CANNOT_START = {"airflow": {"config": {"triggerer": {"capacity": "nonsense"}}}}
+
+
+@pytest.fixture(scope="module")
+def cluster(connected: Cluster) -> Cluster:
+    return connected
+
+
+@pytest.fixture(scope="module")
+def gitops(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitOps]:
+    load_operations_image(cluster)
+    remove(cluster)
+    with served(cluster, tmp_path_factory.mktemp("gitops")) as gitops:
+        try:
+            cluster.kubectl("apply", "-f", str(gitops.folder / "k8s/argocd/bootstrap.yaml"))
+            yield gitops
+        finally:
+            for kind in ("applicationset", "application", "appproject"):
+                words = ["--selector=!app.kubernetes.io/part-of"] if kind == "appproject" else ["--all"]
+                cluster.kubectl("delete", kind, "--namespace", "argocd", *words, "--wait=false")
+            remove(cluster)
+
+
+def state(cluster: Cluster, kinds: str) -> dict[str, str]:
+    """Every object of some kinds with its uid and what changes with its spec."""
+    items = json.loads(cluster.kubectl("get", kinds, "--output", "json"))["items"]
+    return {
+        f"{each['kind']}/{each['metadata']['name']}": f"{each['metadata']['uid']} {each['metadata'].get('generation')}"
+        for each in items
+    }
+
+
+def components(cluster: Cluster) -> dict[str, str]:
+    return state(cluster, "deployments,statefulsets,cronjobs,services")
+
+
+def check_works(cluster: Cluster, gitops: GitOps, colour: Colour) -> None:
+    """Users reach a colour, whose canary passes, and Argo CD shows no difference."""
+    wait_for("Synced and Healthy", gitops.is_quiet, 120)
+    assert live.live_colour(cluster) is colour
+    smoke = ops("smoke", *target(cluster))
+    assert smoke.returncode == 0, smoke.stdout + smoke.stderr
+
+
+def test_the_first_sync_installs_everything(cluster: Cluster, gitops: GitOps) -> None:
+    wait_for("the Application", gitops.application, 120)
+    commit = gitops.commit("test: begin")
+    operation = gitops.synced(commit, 1800)
+    assert operation["phase"] == "Succeeded", operation["message"]
+    check_works(cluster, gitops, Colour.BLUE)
+
+
+def test_a_second_sync_changes_nothing(cluster: Cluster, gitops: GitOps) -> None:
+    before = components(cluster)
+    commit = gitops.commit("docs: nothing that is deployed")
+    assert gitops.synced(commit)["phase"] == "Succeeded"
+    assert "nothing to upgrade" in gitops.said(commit)
+    assert components(cluster) == before
+
+
+def test_a_change_comes_by_a_commit_and_is_promoted_by_another(cluster: Cluster, gitops: GitOps) -> None:
+    commit = gitops.change("feat: other configuration", OTHER)
+    assert gitops.synced(commit)["phase"] == "Succeeded"
+    assert record(cluster).phase is Phase.SOAKING
+    check_requests(record(cluster))
+    check_works(cluster, gitops, Colour.GREEN)
+
+    commit = gitops.change("feat: promote green", {"global": {"activeColour": "green"}})
+    assert gitops.synced(commit)["phase"] == "Succeeded"
+    assert record(cluster).phase is Phase.PROMOTED
+    assert not any(each.spec.replicas for each in live.deployments(cluster, Colour.BLUE).values())
+    check_works(cluster, gitops, Colour.GREEN)
+
+
+def test_a_change_that_soaks_is_rolled_back_by_a_revert(cluster: Cluster, gitops: GitOps) -> None:
+    revert = {"airflow": {"config": {"scheduler": {"max_dagruns_to_create_per_loop": 8}}}}
+    commit = gitops.change("feat: yet another configuration", revert, keep=False)
+    assert gitops.synced(commit)["phase"] == "Succeeded"
+    assert live.live_colour(cluster) is Colour.BLUE
+    commit = gitops.change("revert: yet another configuration", {})
+    assert gitops.synced(commit)["phase"] == "Succeeded"
+    assert record(cluster).phase is Phase.ROLLED_BACK
+    check_works(cluster, gitops, Colour.GREEN)
+
+
+def test_values_that_the_schema_refuses_change_nothing(cluster: Cluster, gitops: GitOps) -> None:
+    before = components(cluster)
+    gitops.change("feat: a key that nobody knows", {"platform": {"unknownKey": True}}, keep=False)
+
+    def complaint() -> str:
+        conditions: list[dict[str, Any]] = gitops.status().get("conditions") or []
+        return next((each["message"] for each in conditions if each["type"] == "ComparisonError"), "")
+
+    assert "unknownKey" in wait_for("the complaint", complaint, 120)
+    assert components(cluster) == before
+    commit = gitops.change("fix: that key", {})
+    assert gitops.synced(commit)["phase"] == "Succeeded"
+
+
+def test_a_candidate_that_cannot_start_leaves_what_works(cluster: Cluster, gitops: GitOps) -> None:
+    commit = gitops.change("feat: a triggerer that cannot start", CANNOT_START, keep=False)
+    operation = gitops.synced(commit, 1200)
+    assert operation["phase"] == "Failed"
+    assert "airflow-blue-triggerer" in gitops.said(commit)
+    assert record(cluster).phase is Phase.ROLLED_BACK
+    check_requests(record(cluster))
+    commit = gitops.change("revert: a triggerer that cannot start", {})
+    assert gitops.synced(commit)["phase"] == "Succeeded"
+    check_works(cluster, gitops, Colour.GREEN)
+
+
+def test_what_somebody_changes_on_the_cluster_is_changed_back(cluster: Cluster, gitops: GitOps) -> None:
+    wait_for("Synced and Healthy", gitops.is_quiet, 120)
+    cluster.kubectl("delete", "service", "airflow")
+    wait_for("the Service", lambda: live.live_colour(cluster) is Colour.GREEN, 60)
+    cluster.kubectl("delete", "networkpolicy", "--all")
+    wait_for(
+        "the NetworkPolicies", lambda: "networkpolicy" in cluster.kubectl("get", "networkpolicy", "-o", "name"), 60
+    )
+    check_works(cluster, gitops, Colour.GREEN)
+
+
+def test_an_application_that_is_deleted_takes_no_data_with_it(cluster: Cluster, gitops: GitOps) -> None:
+    before = state(cluster, KEPT)
+    cascade = json.dumps({"metadata": {"finalizers": ["resources-finalizer.argocd.argoproj.io"]}})
+    in_argocd = ["--namespace", "argocd"]
+    uid = gitops.application()["metadata"]["uid"]
+    cluster.kubectl("patch", "application", APPLICATION, *in_argocd, "--type=merge", "--patch", cascade)
+    cluster.kubectl("delete", "application", APPLICATION, *in_argocd, "--wait=false")
+    wait_for("another Application", lambda: gitops.application().get("metadata", {}).get("uid", uid) != uid, 600)
+    wait_for("Synced and Healthy", lambda: bool(gitops.status().get("health")) and gitops.is_quiet(), 900)
+    after = state(cluster, KEPT)
+    # Helm's records are those of the colours.
+    assert {name: after.get(name) for name in before} == before
+    check_works(cluster, gitops, Colour.GREEN)
