@@ -1,6 +1,8 @@
 # Every target is one line that calls ci/; arguments go through ARGS: make status ARGS=--json
 SHELL := /bin/bash
 MAKE_ENVIRONMENT := ci/environment
+# What ci/tools installs.
+export PATH := $(CURDIR)/.local/bin:$(PATH):$(lastword $(wildcard /usr/lib/postgresql/*/bin))
 OPS := $(MAKE_ENVIRONMENT) && .venv/bin/airflow-ops
 PYTEST := $(MAKE_ENVIRONMENT) && .venv/bin/pytest
 .DEFAULT_GOAL := help
@@ -41,6 +43,15 @@ verify: ## are the files that are made from others up to date
 secrets-scan: ## is there a secret in the files or in a rendered manifest: gitleaks
 	@$(MAKE_ENVIRONMENT) && ci/secrets-scan
 
+.PHONY: sbom
+sbom: ## list what is in the image's lock: out/sbom.json
+	@$(MAKE_ENVIRONMENT) && mkdir -p out && .venv/bin/uv tool run --from cyclonedx-bom==7.5.0 cyclonedx-py requirements image/requirements.lock --output-file out/sbom.json
+
+# Strict: a package that cannot be looked up is an error, not a package without vulnerabilities.
+.PHONY: audit
+audit: ## what is known against the packages of the image's lock (asks the internet)
+	@$(MAKE_ENVIRONMENT) && .venv/bin/uv tool run pip-audit@2.10.1 --strict --require-hashes --disable-pip --requirement image/requirements.lock
+
 .PHONY: alerts
 alerts: ## do the alerts fire where they should: promtool's checks and tests
 	@$(PYTEST) -p no:helm-charts tests/alerts $(ARGS)
@@ -79,6 +90,10 @@ capacity: ## does what an environment asks for fit: make capacity ENV=prod
 diff: ## manifests against a ref or the cluster: make diff ENV=dev ARGS=--live
 	@$(OPS) diff $(ENV) $(ARGS)
 
+.PHONY: review
+review: ## what the working tree changes in each environment, as Markdown: make review BASE=origin/main
+	@$(MAKE_ENVIRONMENT) && ci/review $(or $(BASE),origin/main)
+
 ##@ Environments, on a cluster
 
 .PHONY: cluster-up
@@ -110,6 +125,10 @@ restore: ## bring the metadata database back from a backup: make restore ENV=dev
 .PHONY: environment
 environment: ## make the locked Python environment in .venv
 	@$(MAKE_ENVIRONMENT)
+
+.PHONY: tools
+tools: ## install the programs that the tests run
+	@ci/tools
 
 .PHONY: lock
 lock: ## resolve the requirements and write their locks

@@ -41,6 +41,7 @@ def deploy(
     cluster = connect(environment)
     manifests = preflight.check_files(cluster)
     with lease.hold(cluster, "deploy"):
+        live_checks.check_owner(cluster)
         live_checks.check_colour(cluster)
         schema = preflight.check_cluster(cluster, manifests)
         is_beside = not live_checks.check_version(cluster, schema)

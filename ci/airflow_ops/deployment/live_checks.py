@@ -1,11 +1,33 @@
 """What a deploy checks against what runs: it must not undo an upgrade, nor do what only an upgrade may."""
 
-from airflow_ops.cluster.connection import Cluster
-from airflow_ops.colours.live import installed_version, live_colour
+from airflow_ops.cluster.connection import Cluster, existing
+from airflow_ops.colours.live import USERS, installed_version, live_colour
 from airflow_ops.colours.record import refuse_open
 from airflow_ops.console import fail
+from airflow_ops.deployment.helm import was_installed
 from airflow_ops.deployment.preflight import Schema
-from airflow_ops.manifests.objects import active_colour
+from airflow_ops.manifests.objects import active_colour, releases
+
+TRACKED = "argocd.argoproj.io/tracking-id"
+"""Annotation of every object that Argo CD has made."""
+
+
+def check_owner(cluster: Cluster) -> None:
+    """Check that the platform is Helm's to install.
+
+    Raises:
+        ProblemError: Argo CD has made it.
+    """
+    name = cluster.environment.name
+    service = existing(cluster.core.read_namespaced_service, USERS, cluster.namespace)
+    if service is None or TRACKED not in (service.metadata.annotations or {}):
+        return
+    if not was_installed(cluster, releases(cluster.environment)[0]):
+        raise fail(
+            f"Argo CD brings {name}, and Helm does not take over objects that it has not made.",
+            "Commit the change and push it; docs/gitops.md says how an environment leaves Argo CD.",
+            2,
+        )
 
 
 def check_colour(cluster: Cluster) -> None:

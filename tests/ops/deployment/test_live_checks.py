@@ -1,6 +1,7 @@
 """What a deploy may bring beside what runs, by the versions and by the schema of the metadata database."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -104,3 +105,28 @@ def test_an_upgrade_with_migration_needs_room_for_a_copy(
     else:
         with pytest.raises(ProblemError, match=r"needs 20.0 MB, and airflow-database-0 has 19.0 MB free"):
             preflight.check_room(CLUSTER)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "by_helm", "is_refused"),
+    [
+        (None, False, False),  # nothing is deployed
+        ({}, True, False),
+        ({live_checks.TRACKED: "airflow-dev"}, False, True),
+        ({live_checks.TRACKED: "airflow-dev"}, True, False),  # deployed first, then taken over by Argo CD
+    ],
+)
+def test_a_deploy_leaves_what_argo_cd_has_made(
+    monkeypatch: pytest.MonkeyPatch, annotations: dict[str, str] | None, by_helm: bool, is_refused: bool
+) -> None:
+    service = None if annotations is None else SimpleNamespace(metadata=SimpleNamespace(annotations=annotations))
+    monkeypatch.setattr(live_checks, "existing", lambda *_: service)
+    monkeypatch.setattr(live_checks, "was_installed", lambda *_: by_helm)
+    cluster = SimpleNamespace(
+        environment=CLUSTER.environment, namespace="n", core=SimpleNamespace(read_namespaced_service=None)
+    )
+    if not is_refused:
+        live_checks.check_owner(cluster)
+        return
+    with pytest.raises(ProblemError, match="Argo CD brings dev"):
+        live_checks.check_owner(cluster)
