@@ -21,6 +21,7 @@ VERBS = {
     "cluster-up": "cluster.local_cluster:cluster_up",
     "cluster-down": "cluster.local_cluster:cluster_down",
     "deploy": "deployment.deploy:deploy",
+    "deploy-dags": "deployment.dag_deploy:deploy_dags",
     "upgrade": "upgrades.command:upgrade",
     "rollback": "upgrades.command:rollback",
     "promote": "upgrades.command:promote",

@@ -7,7 +7,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
-from airflow_client.client import ApiClient, Configuration, DAGApi, DAGPatchBody, DagRunApi, TriggerDAGRunPostBody
+from airflow_client.client import (
+    ApiClient,
+    Configuration,
+    DAGApi,
+    DAGPatchBody,
+    DagRunApi,
+    ImportErrorApi,
+    TriggerDAGRunPostBody,
+)
 from airflow_client.client.exceptions import ApiException, ConflictException
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 from urllib3 import Retry
@@ -18,6 +26,10 @@ if TYPE_CHECKING:
     # Only for its type: `make up` talks to Airflow without the Kubernetes client, which takes half a second to import.
     from airflow_ops.cluster.connection import Cluster
     from airflow_ops.environments.environment import Environment
+
+
+PAGE = 100
+"""Items per page: the API allows no more than 100 (`[api] maximum_page_limit`)."""
 
 
 @retry(retry=retry_if_exception_type(httpx.TransportError), stop=stop_after_delay(30), wait=wait_fixed(1), reraise=True)
@@ -140,3 +152,31 @@ def health(url: str, timeout: float = 5) -> dict[str, Any]:
         return {}
     body: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
     return body
+
+
+def pages(ask: Any, field: str, *arguments: str, **filters: Any) -> Iterator[Any]:
+    """All items of a listing, page by page.
+
+    Args:
+        ask: A method of a client.
+        field: Where its answer has the items.
+        *arguments: What it is called with.
+        **filters: What else it is called with, by name.
+    """
+    offset = 0
+    while True:
+        answer = ask(*arguments, limit=PAGE, offset=offset, **filters)
+        yield from getattr(answer, field)
+        offset += PAGE
+        if offset >= answer.total_entries:
+            return
+
+
+def import_errors(client: ApiClient) -> list[Any]:
+    """Every DAG file that cannot be imported, with its bundle and stack trace."""
+    return list(pages(ImportErrorApi(client).get_import_errors, "import_errors"))
+
+
+def files_with_errors(client: ApiClient) -> list[str]:
+    """The DAG files that cannot be imported, each with its bundle, sorted."""
+    return sorted(f"{error.bundle_name}:{error.filename}" for error in import_errors(client))

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow_client.client import ApiClient, DAGApi, DagRunApi, ImportErrorApi, TaskInstanceApi
+from airflow_client.client import ApiClient, DAGApi, DagRunApi, TaskInstanceApi
 from airflow_client.client.exceptions import NotFoundException
 
+from airflow_ops.cluster import airflow_api
 from airflow_ops.console import fail, out, progress, show, table
 
-PAGE = 100
-"""Items per page: the API allows no more than 100 (`[api] maximum_page_limit`)."""
 LAST_RUNS = 5
 
 
@@ -97,7 +96,7 @@ def inspect_dag(client: ApiClient, dag_id: str, hours: int) -> DagReport:
     try:
         dag = DAGApi(client).get_dag(dag_id)
     except NotFoundException as error:
-        errors = "; ".join(f"{e.filename}: {_last_line(e)}" for e in _import_errors(client)) or "none"
+        errors = "; ".join(f"{e.filename}: {_last_line(e)}" for e in airflow_api.import_errors(client)) or "none"
         raise fail(
             f"the running Airflow has no DAG {dag_id}; import errors: {errors}.",
             "Check the id with `airflow-ops dags list`, and that its commit was pushed.",
@@ -117,7 +116,7 @@ def inspect_dag(client: ApiClient, dag_id: str, hours: int) -> DagReport:
             if ti.state and ti.state.value == "failed"
         ],
         last_runs=[f"{run.dag_run_id}: {run.state.value}{_seconds(run)}" for run in runs],
-        import_errors=[_last_line(e) for e in _import_errors(client) if e.filename == dag.relative_fileloc],
+        import_errors=[_last_line(e) for e in airflow_api.import_errors(client) if e.filename == dag.relative_fileloc],
     )
 
 
@@ -132,7 +131,9 @@ def slow_tasks(client: ApiClient, days: int, threshold: float) -> list[Durations
 
 def parse_seconds(client: ApiClient) -> list[tuple[str, float]]:
     """How long the last parse of each DAG file took, slowest first."""
-    dags = [dag for dag in _pages(DAGApi(client).get_dags, "dags", exclude_stale=True) if dag.last_parse_duration]
+    dags = [
+        dag for dag in airflow_api.pages(DAGApi(client).get_dags, "dags", exclude_stale=True) if dag.last_parse_duration
+    ]
     seconds = {str(dag.relative_fileloc): float(dag.last_parse_duration) for dag in dags}
     return sorted(seconds.items(), key=lambda item: -item[1])
 
@@ -141,21 +142,10 @@ def _instances(client: ApiClient, dag_id: str, **filters: Any) -> Iterator[Any]:
     with progress() as bar:
         line = bar.add_task("task instances", total=None)
         for number, instance in enumerate(
-            _pages(TaskInstanceApi(client).get_task_instances, "task_instances", dag_id, "~", **filters), 1
+            airflow_api.pages(TaskInstanceApi(client).get_task_instances, "task_instances", dag_id, "~", **filters), 1
         ):
             bar.update(line, completed=number)
             yield instance
-
-
-def _pages(ask: Any, field: str, *arguments: str, **filters: Any) -> Iterator[Any]:
-    """All items of a listing, page by page."""
-    offset = 0
-    while True:
-        answer = ask(*arguments, limit=PAGE, offset=offset, **filters)
-        yield from getattr(answer, field)
-        offset += PAGE
-        if offset >= answer.total_entries:
-            return
 
 
 def _durations(instances: Any, name: Any) -> list[Durations]:
@@ -169,10 +159,6 @@ def _durations(instances: Any, name: Any) -> list[Durations]:
         for task, values in seconds.items()
     ]
     return sorted(found, key=lambda item: -item.p95)
-
-
-def _import_errors(client: ApiClient) -> list[Any]:
-    return list(_pages(ImportErrorApi(client).get_import_errors, "import_errors"))
 
 
 def _last_line(error: Any) -> str:

@@ -1,4 +1,4 @@
-"""Push this checkout's commit to the DAG repository inside a development cluster."""
+"""Push commits to the repository that an environment's DAGs come from."""
 
 from airflow_ops import programs
 from airflow_ops.cluster.connection import Cluster
@@ -11,9 +11,60 @@ def push_arguments(cluster: Cluster, refspec: str) -> list[str]:
 
     Everybody who may exec into the pod may push; the repository has no port that accepts writes.
     """
+    options, remote = _repository(cluster)
+    return [*options, "push", "--force", remote, refspec]
+
+
+def _repository(cluster: Cluster) -> tuple[list[str], str]:
+    """The repository that the environment's mirror follows: options that Git needs for it, and its address."""
+    values = cluster.environment.values["platform"]
+    if not values["gitOrigin"]["enabled"]:
+        return [], values["gitMirror"]["origin"]
     kubectl = f"{programs.find('kubectl')} --context {cluster.context} -n {cluster.namespace}"
-    remote = f"ext::{kubectl} exec -i airflow-git-origin-0 -- %S /git/dags.git"
-    return ["-c", "protocol.ext.allow=always", "push", "--force", remote, refspec]
+    return ["-c", "protocol.ext.allow=always"], f"ext::{kubectl} exec -i airflow-git-origin-0 -- %S /git/dags.git"
+
+
+def published(cluster: Cluster) -> str:
+    """The commit of the branch that the environment's DAGs follow.
+
+    Raises:
+        ProblemError: They follow a tag or nothing, or the repository cannot be read.
+    """
+    ref = cluster.environment.values["global"]["dagBundle"]["trackingRef"]
+    options, remote = _repository(cluster)
+    answer = programs.run("git", [*options, "ls-remote", remote, f"refs/heads/{ref}"], cwd=ROOT)
+    if answer.returncode != 0:
+        raise fail(f"the DAGs' repository cannot be read: {programs.error_text(answer)}.", "Check your access to it.")
+    if not answer.stdout:
+        name = cluster.environment.name
+        raise fail(
+            f"{name} follows {ref}, which is no branch of its repository.",
+            f"A tag does not move: commit another global.dagBundle.trackingRef, and deploy or upgrade {name}.",
+            2,
+        )
+    return answer.stdout.split()[0]
+
+
+def publish(cluster: Cluster, commit: str, former: str) -> None:
+    """Move the branch that the environment's DAGs follow to a commit of this checkout.
+
+    Args:
+        cluster: The environment.
+        commit: The commit.
+        former: Where the branch is; if somebody has moved it meanwhile, nothing is changed.
+
+    Raises:
+        ProblemError: Somebody has moved it, or the repository refuses.
+    """
+    ref = f"refs/heads/{cluster.environment.values['global']['dagBundle']['trackingRef']}"
+    options, remote = _repository(cluster)
+    words = [*options, "push", f"--force-with-lease={ref}:{former}", remote, f"{commit}:{ref}"]
+    answer = programs.run("git", words, cwd=ROOT)
+    if answer.returncode != 0:
+        raise fail(
+            f"{ref} could not be moved to {commit[:12]}: {programs.error_text(answer)}.",
+            "Somebody else has moved it, or you may not push to it.",
+        )
 
 
 def push_head(cluster: Cluster, branch: str) -> None:

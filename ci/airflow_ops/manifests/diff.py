@@ -2,22 +2,16 @@
 
 import copy
 import difflib
-import io
 import shutil
-import subprocess
-import tarfile
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from airflow_ops import programs
-from airflow_ops.archives import unpack
 from airflow_ops.cluster.connection import connect
+from airflow_ops.commits import checkout
 from airflow_ops.console import ProblemError, fail, out, progress, styled
 from airflow_ops.environments import official_chart
 from airflow_ops.environments.environment import Environment
@@ -92,42 +86,6 @@ def compare(before: Iterable[Manifest], after: Iterable[Manifest]) -> list[Chang
     return changes
 
 
-@contextmanager
-def checkout(ref: str) -> Iterator[Path]:
-    """The repository at a commit, in a temporary folder.
-
-    Args:
-        ref: A branch, tag or commit.
-
-    Raises:
-        ProblemError: There is no such commit.
-    """
-    # `git archive` would take --list for an option and HEAD:values for a folder, so it gets the hash of a commit.
-    commit = _git(ref, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}").decode().strip()
-    archive = _git(ref, "archive", "--format=tar", commit)
-    with tempfile.TemporaryDirectory(prefix="airflow-ops-") as folder:
-        root = Path(folder)
-        with tarfile.open(fileobj=io.BytesIO(archive)) as content:
-            unpack(content, root)
-        _copy_official_chart(root)
-        yield root
-
-
-def _git(ref: str, *arguments: str) -> bytes:
-    """The output of git.
-
-    Raises:
-        ProblemError: It fails; the ref that was asked for is named.
-    """
-    done = subprocess.run([programs.find("git"), "-C", str(ROOT), *arguments], capture_output=True, check=False)
-    if done.returncode != 0:
-        raise fail(
-            f"the repository at {ref!r} cannot be read: {done.stderr.decode().strip()}.",
-            "Name a branch, tag or commit of this checkout; `git fetch` brings others.",
-        )
-    return done.stdout
-
-
 def _copy_official_chart(root: Path) -> None:
     """Copy the official chart to the other checkout if both pin the same; rendering checks its digest."""
     pin = official_chart.read_pin(root)
@@ -184,6 +142,7 @@ def _against_ref(environment: Environment, ref: str, trial: list[str] | None, co
     after = render_environment(environment, colour)
     try:
         with checkout(ref) as root:
+            _copy_official_chart(root)
             before = render_environment(Environment.load(environment.name, trial, root), colour)
     except ProblemError as problem:
         raise fail(

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from airflow_client.client import ImportErrorApi
-
 from airflow_ops.cluster import airflow_api, jobs
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours import live
@@ -265,11 +263,8 @@ def platform_release(cluster: Cluster, active: Colour) -> Release:
 
 def import_errors(cluster: Cluster) -> list[str]:
     """The DAG files that cannot be imported, each with its bundle."""
-    found: list[str] = []
     with airflow_api.login(cluster) as client:
-        while page := ImportErrorApi(client).get_import_errors(limit=100, offset=len(found)).import_errors:
-            found += [f"{error.bundle_name}:{error.filename}" for error in page]
-    return sorted(found)
+        return airflow_api.files_with_errors(client)
 
 
 MIGRATION = {
