@@ -39,6 +39,10 @@ lint: ## ruff, mypy, yamllint, shellcheck
 verify: ## are the files that are made from others up to date
 	@$(MAKE_ENVIRONMENT) && ci/generate --check
 
+.PHONY: commits
+commits: ## are the commits since a base Conventional Commits: make commits BASE=origin/main
+	@$(MAKE_ENVIRONMENT) && ci/commits $(or $(BASE),origin/main)
+
 .PHONY: secrets-scan
 secrets-scan: ## is there a secret in the files or in a rendered manifest: gitleaks
 	@$(MAKE_ENVIRONMENT) && ci/secrets-scan

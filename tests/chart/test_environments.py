@@ -2,6 +2,7 @@
 
 import configparser
 import json
+import re
 import tarfile
 from typing import Any
 
@@ -182,6 +183,14 @@ def test_production_keeps_task_logs_outside_the_cluster(prod: Rendered) -> None:
     assert logging["remote_logging"] == "True"
     assert logging["remote_base_log_folder"].startswith("s3://")
     assert prod.all("PersistentVolumeClaim") == {}
+
+
+@pytest.mark.parametrize("name", ["staging", "prod"])
+def test_what_runs_there_does_not_move(name: str) -> None:
+    values = Environment.load(name).values
+    assert values["platform"]["secrets"]["mode"] == "external"
+    assert re.fullmatch(r"v\d+\.\d+\.\d+|[0-9a-f]{40}", values["global"]["dagBundle"]["trackingRef"])
+    assert re.fullmatch(r"\d+\.\d+\.\d+-\d+\.\d+\.\d+", str(values["global"]["image"]["tag"]))
 
 
 def test_production_goes_through_pgbouncer(prod: Rendered) -> None:

@@ -97,3 +97,29 @@ def test_a_review_of_nothing_is_refused() -> None:
     answer = subprocess.run([ROOT / "ci/review", "no-such-ref"], capture_output=True, text=True, check=False)
     assert answer.returncode == 2
     assert "no-such-ref" in answer.stderr
+
+
+def test_a_commit_without_scope_is_found(tmp_path: Path) -> None:
+    """In a repository of its own, with the script of this one."""
+
+    def git(*words: str) -> None:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    (tmp_path / "ci").mkdir()
+    shutil.copy(ROOT / "ci/commits", tmp_path / "ci/commits")
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    git("init", "--quiet")
+    for message in ("feat(base): begin", "fix(rotation): a key", "fix: no scope", "improve things"):
+        git("commit", "--quiet", "--allow-empty", "--message", message)
+
+    def found(base: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([tmp_path / "ci/commits", base], capture_output=True, text=True, check=False)
+
+    answer = found("HEAD~3")
+    assert answer.returncode == 1
+    assert "fix: no scope" in answer.stderr
+    assert "improve things" in answer.stderr
+    assert "fix(rotation)" not in answer.stderr.replace('"fix(rotation): ..."', "")
+    git("reset", "--quiet", "--hard", "HEAD~2")
+    assert found("HEAD~1").returncode == 0
