@@ -132,6 +132,9 @@ def test_a_revision_makes_the_hook(render: Render) -> None:
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert container["args"] == ["reconcile", "dev"]
     assert {"name": "REVISION", "value": COMMIT} in container["env"]
+    scripts = [each.one("ConfigMap", "airflow-operations")["data"] for each in (render("airflow-platform", ON), hooked)]
+    assert "revision" not in scripts[0]
+    assert scripts[1]["revision"] == COMMIT, "Argo CD syncs only if an object differs, and a hook is none"
     left, right = (
         each.one("Job", "airflow-migrate-")["metadata"]["name"] for each in (render("airflow-platform", ON), hooked)
     )

@@ -134,7 +134,7 @@ def test_a_migration_and_its_rollback_lose_nothing(
     second = start(cluster)
     with ticking(cluster) as ticks:
         early = ops("rollback", *target(cluster))
-    assert early.returncode == 1, early.stdout + early.stderr
+    assert early.returncode == 3, early.stdout + early.stderr
     assert "still run and need its API server" in " ".join(early.stderr.split())
     assert live.live_colour(cluster) is Colour.BLUE
     check_requests(record(cluster))

@@ -97,15 +97,11 @@ def run(cluster: Cluster, wanted: dict[str, Any], what: str) -> list[str]:
         ProblemError: It fails or takes too long; the message has the reason that it printed, or the state of its pods.
     """
     cluster.kubectl("create", "-f", "-", stdin=json.dumps(wanted))
-    return wait(cluster, wanted, what)
+    return _wait(cluster, wanted, what)
 
 
-def wait(cluster: Cluster, wanted: dict[str, Any], what: str) -> list[str]:
-    """Wait for the end of a Job that exists; otherwise the same as `run`.
-
-    Raises:
-        ProblemError: See `run`.
-    """
+def _wait(cluster: Cluster, wanted: dict[str, Any], what: str) -> list[str]:
+    """Wait for the end of a Job; gives the lines that its last container printed."""
     name = wanted["metadata"]["name"]
     seconds = wanted["spec"]["activeDeadlineSeconds"] + START_SECONDS
     with err.status(f"{what} (Job {name})"):
@@ -142,6 +138,22 @@ def resume_for_result(cluster: Cluster, wanted: dict[str, Any], what: str) -> An
     Raises:
         ProblemError: See `run`.
     """
+    _create_unless_there(cluster, wanted)
+    return _result(_wait(cluster, wanted, what))
+
+
+def complete(cluster: Cluster, wanted: dict[str, Any], what: str) -> None:
+    """See that a Job whose name tells what it does is done: run it unless it is done already, again if it failed.
+
+    Raises:
+        ProblemError: See `run`.
+    """
+    _create_unless_there(cluster, wanted)
+    if outcome_of(cluster, wanted["metadata"]["name"]) != "Complete":
+        _wait(cluster, wanted, what)
+
+
+def _create_unless_there(cluster: Cluster, wanted: dict[str, Any]) -> None:
     name = wanted["metadata"]["name"]
     found = existing(cluster.batch.read_namespaced_job, name, cluster.namespace)
     if found is not None and outcome_of(cluster, name) == "Failed":
@@ -149,7 +161,6 @@ def resume_for_result(cluster: Cluster, wanted: dict[str, Any], what: str) -> An
         found = None
     if found is None:
         cluster.kubectl("create", "-f", "-", stdin=json.dumps(wanted))
-    return _result(wait(cluster, wanted, what))
 
 
 def delete(cluster: Cluster, name: str) -> None:

@@ -49,13 +49,11 @@ def upgrade(
         if record is not None and record.phase is Phase.SOAKING and is_of_this_checkout(cluster, record):
             out.print(f"{name} works with {describe(record.target)} already: promote it, or roll it back")
             return
-        if record is not None and record.is_open:
-            _check_continues(cluster, record)
-        else:
+        if record is None or not record.is_open:
+            if preflight.changes_nothing(cluster, preflight.active(cluster)):
+                out.print("nothing to upgrade: the environment is what values/ say")
+                return
             record = begin(cluster, store)
-        if record is None:
-            out.print("nothing to upgrade: the environment is what values/ say")
-            return
         go_forward(cluster, store, record, holding)
     out.print(
         f"{name} works with {describe(record.target)}. Watch it, then `airflow-ops promote {name}`; "
@@ -69,8 +67,8 @@ def _run_in_cluster(cluster: Cluster, verb: str, overlay: list[str] | None, *opt
     raise typer.Exit(in_cluster_job.run(cluster, verb, cluster.environment.name, *overlays, *options))
 
 
-def begin(cluster: Cluster, store: RecordStore) -> Record | None:
-    """Check all that an upgrade needs, then write its record; None where the values change nothing.
+def begin(cluster: Cluster, store: RecordStore) -> Record:
+    """Check all that an upgrade needs, then write its record.
 
     Args:
         cluster: The environment.
@@ -80,8 +78,6 @@ def begin(cluster: Cluster, store: RecordStore) -> Record | None:
         ProblemError: A check fails; nothing was changed.
     """
     active = preflight.active(cluster)
-    if preflight.changes_nothing(cluster, active):
-        return None
     # Only the colour's manifests: what the platform's would make is not made before the promotion.
     manifests = preflight.wanted(cluster, live.other(active))
     schema = deployment_preflight.check_cluster(cluster, manifests)

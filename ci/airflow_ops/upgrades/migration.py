@@ -135,10 +135,12 @@ def run_job(cluster: Cluster, platform: Release) -> None:
         ProblemError: The Job fails.
     """
     for manifest in parse(platform, template(platform)):
-        if manifest.object["metadata"].get("labels", {}).get("app.kubernetes.io/component") == "migration":
+        if manifest.object["metadata"].get("labels", {}).get("app.kubernetes.io/component") != "migration":
+            continue
+        if manifest.kind == "Job":
+            jobs.complete(cluster, manifest.object, "setting pools, variables and users")
+        else:
             cluster.kubectl("apply", "--server-side", "-f", "-", stdin=manifest.yaml())
-            if manifest.kind == "Job":
-                jobs.wait(cluster, manifest.object, "setting pools, variables and users")
 
 
 def execute(cluster: Cluster, statements: list[str]) -> list[list[list[Any]]]:

@@ -38,7 +38,7 @@ def reconcile(name: EnvironmentName) -> None:
             return
         store = RecordStore(cluster)
         record = store.read()
-        if record is not None and record.phase is Phase.ROLLING_BACK:
+        if record is not None and _was_left_behind(cluster, record):
             command.go_back(cluster, store, record)
         record = _upgrade(cluster, store, record, holding)
         if record is not None:
@@ -50,6 +50,13 @@ def _install(cluster: Cluster, release: Release) -> None:
     helm.install(cluster, release, INSTALL_SECONDS)
     out.print(styled("ok", "green"), f"{release.name} is ready")
     smoke.check(cluster)
+
+
+def _was_left_behind(cluster: Cluster, record: Record) -> bool:
+    """Whether an upgrade was cut off that nobody continues: on its way back, or to something else than this commit."""
+    if record.phase is Phase.UPGRADING:
+        return not command.is_of_this_checkout(cluster, record)
+    return record.phase is Phase.ROLLING_BACK
 
 
 def _upgrade(cluster: Cluster, store: RecordStore, record: Record | None, holding: lease.Holding) -> Record | None:
@@ -64,13 +71,13 @@ def _upgrade(cluster: Cluster, store: RecordStore, record: Record | None, holdin
     if record is not None and record.phase is Phase.SOAKING:
         return record
     if record is None or not record.is_open:
+        if preflight.changes_nothing(cluster, preflight.active(cluster)):
+            out.print("nothing to upgrade: the environment is what this commit says")
+            return None
         if not _is_automatic(cluster):
             _check_colour(cluster)
         _check_not_rolled_back(cluster, record)
         record = command.begin(cluster, store)
-        if record is None:
-            out.print("nothing to upgrade: the environment is what this commit says")
-            return None
     command.go_forward(cluster, store, record, holding)
     return record
 

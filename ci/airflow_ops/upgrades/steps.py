@@ -10,7 +10,7 @@ from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours import live
 from airflow_ops.colours.live import API_SERVER, JOB_TYPES, SINGLE, USERS, execution_service
 from airflow_ops.colours.record import Record, Side, State
-from airflow_ops.console import ProblemError, counted, err, fail, out, styled
+from airflow_ops.console import ProblemError, RefusalError, counted, err, fail, out, styled
 from airflow_ops.deployment import helm, smoke
 from airflow_ops.manifests.objects import Colour, Release, releases
 from airflow_ops.recovery import backup as backups
@@ -234,10 +234,10 @@ class Move:
         """Stop what is left of the colour that does not work any more; forward, let the platform's release follow.
 
         Raises:
-            ProblemError: Back: tasks that the new colour started still run.
+            RefusalError: Back: tasks that the new colour started still run.
         """
         if not self.is_forward and (running := live.worker_pods(self.cluster, self.away.colour)):
-            raise fail(
+            raise RefusalError(
                 f"{len(running)} tasks that {self.away.colour} started still run and need its API server.",
                 "Nothing was changed. Run the same command again once they have ended.",
             )

@@ -51,6 +51,7 @@ class Fake:
         for name in ("check_files", "check_cluster"):
             put(reconcile.deployment_preflight, name, lambda *_: [])
         put(reconcile, "RecordStore", lambda _: SimpleNamespace(read=lambda: self.record))
+        put(reconcile.preflight, "active", lambda _: self.live)
         put(reconcile.preflight, "changes_nothing", lambda _, colour: not self.changes[colour])
         put(reconcile.command, "is_of_this_checkout", lambda _, found: found.digest == "ours")
         put(reconcile.command, "begin", self.begin)
@@ -58,9 +59,7 @@ class Fake:
         put(reconcile.command, "go_back", self.go_back)
         put(reconcile.command, "finalize", self.finalize)
 
-    def begin(self, *_: object) -> Record | None:
-        if not self.changes[self.live]:
-            return None
+    def begin(self, *_: object) -> Record:
         self.record = record(Phase.UPGRADING)
         return self.record
 
@@ -146,6 +145,20 @@ def test_a_third_state_beside_one_that_soaks_is_refused(fake: Fake) -> None:
     refused = airflow_ops("reconcile", "dev")
     assert refused.returncode == 2
     assert "is soaking, and this commit says something else again" in " ".join(refused.stderr.split())
+    assert fake.done == []
+
+
+def test_an_upgrade_to_an_earlier_commit_that_was_cut_off_goes_back_first(fake: Fake) -> None:
+    fake.record = record(Phase.UPGRADING, "theirs")
+    assert airflow_ops("reconcile", "dev").returncode == 0
+    assert fake.done == ["roll back", "upgrade"]
+
+
+def test_a_commit_that_changes_nothing_may_name_any_colour(fake: Fake) -> None:
+    """Somebody has promoted by hand, and has not committed the colour yet."""
+    fake.changes[Colour.BLUE] = False
+    fake.values["global"]["activeColour"] = "green"
+    assert airflow_ops("reconcile", "dev").returncode == 0
     assert fake.done == []
 
 
