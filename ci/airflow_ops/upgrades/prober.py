@@ -117,6 +117,20 @@ def add_times(before: list[Bucket], log: str) -> list[Bucket]:
     return [buckets[at] for at in sorted(buckets)][-BUCKETS_KEPT:]
 
 
+def difference(after: dict[str, Probed], before: dict[str, Probed]) -> dict[str, Probed]:
+    """What was counted between two looks, by kind of request; the longest time to an answer is that of both."""
+    return {
+        name: Probed(
+            requests=found.requests - earlier.requests,
+            failed=found.failed - earlier.failed,
+            worst_ms=found.worst_ms,
+            failures=found.failures[len(earlier.failures) :],
+        )
+        for name, found in after.items()
+        for earlier in [before.get(name, Probed())]
+    }
+
+
 def _lines(log: str) -> Iterator[dict[str, Any]]:
     """The lines of a prober's log about requests."""
     for line in log.splitlines():

@@ -9,7 +9,7 @@ from airflow_ops.cluster import airflow_api, jobs
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours import live
 from airflow_ops.colours.live import API_SERVER, JOB_TYPES, SINGLE, USERS, execution_service
-from airflow_ops.colours.record import Record, Side, State
+from airflow_ops.colours.record import Probed, Record, Side, State
 from airflow_ops.console import ProblemError, RefusalError, counted, err, fail, out, styled
 from airflow_ops.deployment import helm, smoke
 from airflow_ops.manifests.objects import Colour, Release, releases
@@ -27,6 +27,9 @@ ALIVE_SECONDS = 180
 STANDBY = tuple(f"airflow.{component}.replicas=0" for component in ("scheduler", "dagProcessor", "triggerer"))
 """Values of a colour that is installed and does not work yet. Its API servers run already: where an autoscaler sets
 their number, Helm would turn a 0 of before into 1 and not into what the autoscaler wants (helm/helm#12650)."""
+ANSWERS = 8
+"""Requests of each kind after which it is seen whether the other API servers answer; the prober sends two a second."""
+ANSWER_SECONDS = 30
 MOST_FAILED = 0.01
 """Share of the prober's requests that may fail in an upgrade that is not taken back."""
 
@@ -141,9 +144,34 @@ class Move:
         """Lead users, and forward also the tasks of the old colour, to the other API servers.
 
         Backward the tasks that the new colour started stay with its API servers: an older one may not understand them.
+
+        Raises:
+            ProblemError: Forward, they do not answer.
         """
         services = [USERS, execution_service(self.record.source.colour)]
+        before = prober.counted_so_far(self.cluster, self.record)
         live.point(self.cluster, services, self.to.colour)
+        if self.is_forward:
+            self._check_answers(before)
+
+    def _check_answers(self, before: dict[str, Probed]) -> None:
+        """See that the other API servers answer users and tasks, while scheduling still goes on where it was.
+
+        Raises:
+            ProblemError: Most requests of one kind fail: the servers have other keys, for example.
+        """
+
+        def since() -> dict[str, Probed]:
+            return prober.difference(prober.counted_so_far(self.cluster, self.record), before)
+
+        wait_until(lambda: all(each.requests >= ANSWERS for each in since().values()), ANSWER_SECONDS, 1)
+        for name, each in since().items():
+            if each.failed > each.requests / 2:
+                first = next(iter(each.failures), "no answer")
+                raise fail(
+                    f"{each.failed} of {each.requests} requests failed, the first with {first} ({name}).",
+                    f"Look at the API servers' logs of {self.to.colour}.",
+                )
 
     def quiesce(self) -> None:
         """Stop what works in one colour only, while no task is queued and every queued task has its pod."""

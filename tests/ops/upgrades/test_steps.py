@@ -9,10 +9,11 @@ import pytest
 
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours import live
-from airflow_ops.colours.record import Record, Side
+from airflow_ops.colours.record import Probed, Record, Side
+from airflow_ops.console import ProblemError
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import Colour
-from airflow_ops.upgrades import queue_hold
+from airflow_ops.upgrades import prober, queue_hold, steps
 from airflow_ops.upgrades.steps import Move
 
 
@@ -41,3 +42,47 @@ def test_a_queue_without_room_is_told_and_does_not_stop_the_handover(
     Move(Cluster(Environment("dev"), "test"), record, record.target).quiesce()
     assert "1 queued task has no pod after 30 s (load.extract): queued again later" in capsys.readouterr().out
     assert scaled == {"scheduler": 0, "dag-processor": 0, "triggerer": 0}
+
+
+NAMES = ("page", "REST, logged in")
+
+
+def counted(requests: int, failed: int) -> dict[str, Probed]:
+    """As many requests of each kind; those that failed are of the last kind, after the first one of before."""
+    failures = ["1.0 status 500", *["2.0 status 403"] * failed]
+    page, rest = (Probed(requests=requests) for _ in NAMES)
+    rest.failed, rest.failures = failed + 1, failures
+    return {"page": page, "REST, logged in": rest}
+
+
+def switched(monkeypatch: pytest.MonkeyPatch, to: Colour, *looks: dict[str, Probed]) -> None:
+    """Switch users, with what the prober has counted at each look."""
+    found = iter(looks)
+    last = looks[-1]
+    monkeypatch.setattr(prober, "counted_so_far", lambda *_: next(found, last))
+    monkeypatch.setattr(live, "point", lambda *_: None)
+    monkeypatch.setattr(steps, "ANSWER_SECONDS", 0)
+    sides = {colour: Side(colour=colour, version="3.3.2", image="i", replicas={}) for colour in Colour}
+    record = Record(id="1", source=sides[Colour.BLUE], target=sides[Colour.GREEN], digest="d")
+    Move(Cluster(Environment("dev"), "test"), record, sides[to]).switch()
+
+
+def test_api_servers_that_refuse_most_requests_of_a_kind_are_left_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        ProblemError, match=r"20 of 30 requests failed, the first with 2.0 status 403 \(REST, logged in\)"
+    ):
+        switched(monkeypatch, Colour.GREEN, counted(100, 0), counted(130, 20))
+
+
+@pytest.mark.parametrize(
+    ("to", "looks"),
+    [
+        (Colour.GREEN, [counted(100, 0), counted(130, 0)]),
+        (Colour.GREEN, [counted(100, 0), counted(130, 10)]),  # a moment, which VERIFY judges
+        (Colour.GREEN, [counted(100, 50), counted(130, 50)]),  # those were before
+        (Colour.GREEN, [{}, {}]),  # no prober
+        (Colour.BLUE, [counted(100, 0), counted(130, 30)]),  # there is no other way left
+    ],
+)
+def test_others_are_not(monkeypatch: pytest.MonkeyPatch, to: Colour, looks: list[dict[str, Probed]]) -> None:
+    switched(monkeypatch, to, *looks)
