@@ -20,6 +20,13 @@ from support.operations_image import load_operations_image
 from support.upgrades import check_requests, record
 
 pytestmark = pytest.mark.argocd
+MADE = (
+    "application/airflow",
+    "applicationset/airflow",
+    f"application/{APPLICATION}",
+    "appproject/airflow",
+    "appproject/airflow-bootstrap",
+)
 KEPT = "persistentvolumeclaims,secrets"
 OTHER = {"airflow": {"config": {"scheduler": {"max_dagruns_to_create_per_loop": 9}}}}
 """A change of Airflow's configuration."""
@@ -40,9 +47,9 @@ def gitops(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             cluster.kubectl("apply", "-f", str(gitops.folder / "k8s/argocd/bootstrap.yaml"))
             yield gitops
         finally:
-            for kind in ("applicationset", "application", "appproject"):
-                words = ["--selector=!app.kubernetes.io/part-of"] if kind == "appproject" else ["--all"]
-                cluster.kubectl("delete", kind, "--namespace", "argocd", *words, "--wait=false")
+            # What makes another one again goes first.
+            for name in MADE:
+                cluster.kubectl("delete", name, "--namespace", "argocd", "--ignore-not-found", "--wait=false")
             remove(cluster)
 
 
