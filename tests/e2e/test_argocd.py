@@ -44,7 +44,7 @@ def gitops(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     remove(cluster)
     with served(cluster, tmp_path_factory.mktemp("gitops")) as gitops:
         try:
-            cluster.kubectl("apply", "-f", str(gitops.folder / "k8s/argocd/bootstrap.yaml"))
+            cluster.kubectl("apply", "--namespace=argocd", "-f", str(gitops.folder / "k8s/argocd/bootstrap.yaml"))
             yield gitops
         finally:
             # What makes another one again goes first.
