@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -133,9 +134,10 @@ def served(cluster: Cluster, folder: Path) -> Iterator[GitOps]:
             for path in (ROOT / "k8s/argocd").glob("*.yaml")
         },
     }
-    with subprocess.Popen(_lab(*daemon)) as process:
+    with subprocess.Popen(_lab(*daemon), start_new_session=True) as process:
         try:
             gitops.commit("test: dev by Argo CD", files)
             yield gitops
         finally:
-            process.terminate()
+            # The server is a child of the program that enters the cluster's network.
+            os.killpg(process.pid, signal.SIGTERM)
