@@ -50,4 +50,4 @@ def test_without_the_tool_it_says_how_to_get_it(tmp_path: Path) -> None:
     command = [ROOT / "ci/secrets-scan", tmp_path]
     answer = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert answer.returncode == 2
-    assert "go install" in answer.stderr
+    assert "make tools" in answer.stderr
