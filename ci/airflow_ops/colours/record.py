@@ -154,7 +154,8 @@ class Record(BaseModel):
         phase: Where it is as a whole.
         source: The colour that worked before.
         target: The colour that is to work.
-        digest: Digest of the target's manifests: an upgrade that continues must have begun with the same ones.
+        digest: Digest of the target's and the platform's manifests, with which an upgrade that continues has begun.
+        colour_digest: Digest of the target's manifests alone.
         import_errors: The DAG files that could not be imported before.
         migrates: Whether the target needs another schema of the metadata database.
         backup: Name of the backup that was made before the migration.
@@ -172,6 +173,7 @@ class Record(BaseModel):
     source: Side
     target: Side
     digest: str
+    colour_digest: str = ""
     import_errors: Annotated[list[str], BeforeValidator(_files)] = []
     migrates: bool = False
     backup: str = ""

@@ -1,5 +1,6 @@
 """`deploy-dags`: publish DAGs of a commit, see them work, and take them back if they do not."""
 
+import contextlib
 import json
 import time
 from collections.abc import Collection
@@ -11,7 +12,7 @@ from airflow_client.client import ApiClient, DAGApi
 from airflow_ops.cluster import airflow_api, lease
 from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.commits import checkout, commit_of
-from airflow_ops.console import ProblemError, counted, err, fail, out, styled
+from airflow_ops.console import counted, err, fail, out, styled
 from airflow_ops.dags.inspection import inspect_bundle
 from airflow_ops.deployment import dag_push, smoke
 from airflow_ops.environments.environment import Environment
@@ -41,23 +42,36 @@ def deploy_dags(
     commit, expected = _checked(cluster.environment, ref)
     with lease.hold(cluster, "deploy-dags"):
         former = dag_push.published(cluster)
+        dag_push.fetch(cluster, former)
+        errors = _files_with_errors(cluster)
+        started = time.monotonic()
         if former == commit:
+            # An earlier command may have ended between its push and its checks.
             out.print(f"the DAGs of {name} are those of {commit[:12]} already")
-            return
-        with airflow_api.login(cluster) as client:
-            errors = airflow_api.files_with_errors(client)
-            started = time.monotonic()
-            dag_push.publish(cluster, commit, former)
-            out.print(f"published {commit[:12]}; before it was {former[:12]}")
-            try:
-                _verify(cluster, client, commit, expected, errors)
-            except (ProblemError, KeyboardInterrupt) as error:
-                raise _take_back(cluster, client, commit, former, error) from error
+            _verify(cluster, commit, expected, errors)
+        else:
+            _publish(cluster, commit, former, expected, errors)
     out.print(
         styled("ok", "green"),
-        f"{counted(len(expected), 'DAG')} of {commit[:12]} are verified, {time.monotonic() - started:.0f} s after "
-        "they were published",
+        f"{counted(len(expected), 'DAG')} of {commit[:12]} are verified after {time.monotonic() - started:.0f} s",
     )
+
+
+def _publish(cluster: Cluster, commit: str, former: str, expected: Collection[str], errors: Collection[str]) -> None:
+    """Publish a commit, and take it back unless it is verified, whatever the reason.
+
+    Raises:
+        ProblemError: It is not verified.
+    """
+    try:
+        dag_push.publish(cluster, commit, former)
+        out.print(f"published {commit[:12]}; before it was {former[:12]}")
+        _verify(cluster, commit, expected, errors)
+    except BaseException as error:
+        # Also SIGTERM and Ctrl-C: nobody has seen these DAGs work.
+        if dag_push.published(cluster) == commit:
+            _take_back(cluster, commit, former, error)
+        raise
 
 
 def _checked(environment: Environment, ref: str) -> tuple[str, list[str]]:
@@ -76,14 +90,16 @@ def _checked(environment: Environment, ref: str) -> tuple[str, list[str]]:
     return commit, sorted(dag.dag_id for dag in found.dags)
 
 
-def _verify(
-    cluster: Cluster, client: ApiClient, commit: str, expected: Collection[str], errors: Collection[str]
-) -> None:
+def _files_with_errors(cluster: Cluster) -> list[str]:
+    with airflow_api.login(cluster) as client:
+        return airflow_api.files_with_errors(client)
+
+
+def _verify(cluster: Cluster, commit: str, expected: Collection[str], errors: Collection[str]) -> None:
     """Wait until Airflow has the DAGs of a commit and they work.
 
     Args:
         cluster: The environment.
-        client: Client of its Airflow.
         commit: The commit.
         expected: Ids of its DAGs.
         errors: The files that could not be imported before.
@@ -91,15 +107,16 @@ def _verify(
     Raises:
         ProblemError: A DAG does not come, a file cannot be imported, or the canary fails.
     """
+    with airflow_api.login(cluster) as client, err.status("waiting for the DAG processor"):
 
-    def new_errors() -> list[str]:
-        return sorted(set(airflow_api.files_with_errors(client)) - set(errors))
+        def new_errors() -> list[str]:
+            return sorted(set(airflow_api.files_with_errors(client)) - set(errors))
 
-    with err.status("waiting for the DAG processor"):
         wait_until(lambda: new_errors() or not behind(client, commit, expected), SERVED_SECONDS, 1)
-    if broken := new_errors():
+        broken, late = new_errors(), behind(client, commit, expected)
+    if broken:
         raise fail(f"{', '.join(broken[:5])} cannot be imported there.", "Look at the import errors on the page.")
-    if late := behind(client, commit, expected):
+    if late:
         raise fail(
             f"{', '.join(late[:5])} did not come from {commit[:12]} in {SERVED_SECONDS} s.",
             "Look at the logs of the DAG processor and of the Git mirror.",
@@ -126,14 +143,13 @@ def _dags(client: ApiClient) -> list[dict[str, Any]]:
             return found
 
 
-def _take_back(cluster: Cluster, client: ApiClient, commit: str, former: str, error: BaseException) -> BaseException:
-    """Move the branch back, and wait until Airflow has the former DAGs; gives the error to raise."""
+def _take_back(cluster: Cluster, commit: str, former: str, error: BaseException) -> None:
+    """Move the branch back, and wait until Airflow has the former DAGs."""
     err.print(styled("failed", "bold red"), str(error) or "interrupted")
     dag_push.publish(cluster, former, commit)
-    # Which DAGs it had is seen from those that have its commit again; the canary is always one of them.
-    is_back = wait_until(lambda: not behind(client, former, [smoke.CANARY]), SERVED_SECONDS, 1)
-    said = f"the DAGs are those of {former[:12]} again" if is_back else f"{former[:12]} is published again"
-    if not isinstance(error, ProblemError):
-        err.print(said)
-        return error
-    return fail(f"{error.message.rstrip('.')}; {said}.", error.fix)
+    err.print(f"{former[:12]} is published again")
+    # What has failed may be Airflow itself.
+    with contextlib.suppress(Exception), airflow_api.login(cluster) as client:
+        # The canary is one of the DAGs of every commit.
+        if wait_until(lambda: not behind(client, former, [smoke.CANARY]), SERVED_SECONDS, 1):
+            err.print(f"Airflow has the DAGs of {former[:12]} again")

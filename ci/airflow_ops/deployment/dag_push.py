@@ -45,6 +45,24 @@ def published(cluster: Cluster) -> str:
     return answer.stdout.split()[0]
 
 
+def fetch(cluster: Cluster, commit: str) -> None:
+    """Get a commit of the DAGs' repository into this checkout, from where it can be published again.
+
+    Raises:
+        ProblemError: The repository does not give it.
+    """
+    if programs.run("git", ["cat-file", "-e", f"{commit}^{{commit}}"], cwd=ROOT).returncode == 0:
+        return
+    ref = cluster.environment.values["global"]["dagBundle"]["trackingRef"]
+    options, remote = _repository(cluster)
+    answer = programs.run("git", [*options, "fetch", "--no-tags", remote, f"refs/heads/{ref}"], cwd=ROOT)
+    if answer.returncode != 0:
+        raise fail(
+            f"the present DAGs ({commit[:12]}) cannot be fetched: {programs.error_text(answer)}.",
+            "Without them there would be no way back; nothing was changed.",
+        )
+
+
 def publish(cluster: Cluster, commit: str, former: str) -> None:
     """Move the branch that the environment's DAGs follow to a commit of this checkout.
 

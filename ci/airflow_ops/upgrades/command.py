@@ -49,10 +49,12 @@ def upgrade(
         if record is not None and record.phase is Phase.SOAKING and is_of_this_checkout(cluster, record):
             out.print(f"{name} works with {describe(record.target)} already: promote it, or roll it back")
             return
-        if record is None or not record.is_open:
-            if preflight.changes_nothing(cluster, preflight.active(cluster)):
-                out.print("nothing to upgrade: the environment is what values/ say")
-                return
+        if record is not None and record.is_open:
+            _check_continues(cluster, record)
+        elif preflight.changes_nothing(cluster, preflight.active(cluster)):
+            out.print("nothing to upgrade: the environment is what values/ say")
+            return
+        else:
             record = begin(cluster, store)
         go_forward(cluster, store, record, holding)
     out.print(
@@ -96,7 +98,6 @@ def go_forward(cluster: Cluster, store: RecordStore, record: Record, holding: le
     Raises:
         ProblemError: One failed; the former colour works again.
     """
-    _check_continues(cluster, record)
     machine.go_forward(Move(cluster, record, record.target), store, lambda: not holding.lost)
     show_record(record)
 

@@ -207,6 +207,7 @@ def new_record(cluster: Cluster, source: Colour, manifests: list[Manifest], migr
             least=planned[live.API_SERVER] if has_autoscaler else None,
         ),
         digest=digest(cluster, target, manifests),
+        colour_digest=live.digest(manifests),
         import_errors=import_errors(cluster),
         migrates=migrates,
     )

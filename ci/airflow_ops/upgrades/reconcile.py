@@ -4,11 +4,11 @@ from airflow_ops.cluster import lease
 from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.colours import live
 from airflow_ops.colours.record import Phase, Record, RecordStore
-from airflow_ops.console import fail, out, styled
+from airflow_ops.console import ProblemError, fail, out, styled
 from airflow_ops.deployment import helm, smoke
 from airflow_ops.deployment import preflight as deployment_preflight
 from airflow_ops.environments.environment import Environment
-from airflow_ops.manifests.objects import Release, active_colour, releases
+from airflow_ops.manifests.objects import Colour, Release, active_colour, releases
 from airflow_ops.options import EnvironmentName
 from airflow_ops.upgrades import command, preflight
 from airflow_ops.upgrades.report import describe
@@ -29,6 +29,9 @@ def reconcile(name: EnvironmentName) -> None:
     cluster = connect(Environment.load(name))
     manifests = deployment_preflight.check_files(cluster)
     with lease.hold(cluster, "reconcile") as holding:
+        store = RecordStore(cluster)
+        record = store.read()
+        _lead_users(cluster, record)
         working = live.live_colour(cluster) or active_colour(cluster.environment)
         _, release = releases(cluster.environment, working)
         # A first install may have failed half-way.
@@ -36,8 +39,6 @@ def reconcile(name: EnvironmentName) -> None:
             deployment_preflight.check_cluster(cluster, manifests)
             _install(cluster, release)
             return
-        store = RecordStore(cluster)
-        record = store.read()
         if record is not None and _was_left_behind(cluster, record):
             command.go_back(cluster, store, record)
         record = _upgrade(cluster, store, record, holding)
@@ -45,8 +46,28 @@ def reconcile(name: EnvironmentName) -> None:
             _end(cluster, store, record)
 
 
+def _lead_users(cluster: Cluster, record: Record | None) -> None:
+    """Lead users and tasks to the colour that works: a Service that was deleted comes back as the values say.
+
+    Raises:
+        ProblemError: That colour has no ready API server.
+    """
+    found = live.live_colour(cluster)
+    serving = [colour for colour in Colour if _has_api_servers(cluster, colour)]
+    if record is not None and record.phase is Phase.SOAKING:
+        serving = [record.target.colour]
+    if found is not None and found not in serving and len(serving) == 1:
+        out.print(f"leads users to {serving[0]} again, which works")
+        live.point(cluster, [live.USERS, *map(live.execution_service, Colour)], serving[0])
+
+
+def _has_api_servers(cluster: Cluster, colour: Colour) -> bool:
+    found = live.deployments(cluster, colour).get(live.API_SERVER)
+    return bool(found and found.spec.replicas)
+
+
 def _install(cluster: Cluster, release: Release) -> None:
-    """Install Airflow where there is none."""
+    """Install a colour, or bring it to this commit where it is."""
     helm.install(cluster, release, INSTALL_SECONDS)
     out.print(styled("ok", "green"), f"{release.name} is ready")
     smoke.check(cluster)
@@ -55,8 +76,13 @@ def _install(cluster: Cluster, release: Release) -> None:
 def _was_left_behind(cluster: Cluster, record: Record) -> bool:
     """Whether an upgrade was cut off that nobody continues: on its way back, or to something else than this commit."""
     if record.phase is Phase.UPGRADING:
-        return not command.is_of_this_checkout(cluster, record)
+        return not _is_of_this_commit(cluster, record)
     return record.phase is Phase.ROLLING_BACK
+
+
+def _is_of_this_commit(cluster: Cluster, record: Record) -> bool:
+    """Whether an upgrade is one to the Airflow of this commit; the platform may be another, and is there already."""
+    return live.digest(preflight.wanted(cluster, record.target.colour)) == record.colour_digest
 
 
 def _upgrade(cluster: Cluster, store: RecordStore, record: Record | None, holding: lease.Holding) -> Record | None:
@@ -71,8 +97,15 @@ def _upgrade(cluster: Cluster, store: RecordStore, record: Record | None, holdin
     if record is not None and record.phase is Phase.SOAKING:
         return record
     if record is None or not record.is_open:
-        if preflight.changes_nothing(cluster, preflight.active(cluster)):
+        working = preflight.active(cluster)
+        if preflight.changes_nothing(cluster, working):
             out.print("nothing to upgrade: the environment is what this commit says")
+            if record is None:
+                # Perhaps the canary of the first install has failed.
+                smoke.check(cluster)
+            return None
+        if _is_to_be_repaired(cluster, working):
+            _install(cluster, releases(cluster.environment, working)[1])
             return None
         if not _is_automatic(cluster):
             _check_colour(cluster)
@@ -82,13 +115,30 @@ def _upgrade(cluster: Cluster, store: RecordStore, record: Record | None, holdin
     return record
 
 
+def _is_to_be_repaired(cluster: Cluster, working: Colour) -> bool:
+    """Whether the colour that works is ill, so that this commit is to correct it where it is.
+
+    An upgrade begins only from one that is healthy: what is wrong could not be told from what the upgrade does.
+    """
+    try:
+        preflight.check_health(cluster)
+    except ProblemError as problem:
+        version = cluster.environment.values["global"]["airflowVersion"]
+        schema = deployment_preflight.check_cluster(cluster, preflight.wanted(cluster, working))
+        if live.installed_version(cluster, working) != version or not schema.is_migrated:
+            raise
+        out.print(f"{problem.message} This commit is brought to {working} itself, without another colour")
+        return True
+    return False
+
+
 def _check_not_rolled_back(cluster: Cluster, record: Record | None) -> None:
-    """Check that the last upgrade was not one to what this commit says, and rolled back.
+    """Check that the last upgrade was not one to the Airflow of this commit, and rolled back.
 
     Raises:
         ProblemError: It was.
     """
-    if record is None or record.phase is not Phase.ROLLED_BACK or not command.is_of_this_checkout(cluster, record):
+    if record is None or record.phase is not Phase.ROLLED_BACK or not _is_of_this_commit(cluster, record):
         return
     raise fail(
         f"an upgrade to the same values was rolled back: {record.reason}.",
@@ -120,7 +170,7 @@ def _end(cluster: Cluster, store: RecordStore, record: Record) -> None:
         ProblemError: The commit says something that is neither this upgrade nor what worked before.
     """
     name, target = cluster.environment.name, record.target
-    if command.is_of_this_checkout(cluster, record):
+    if _is_of_this_commit(cluster, record):
         if _is_automatic(cluster) or active_colour(cluster.environment) is target.colour:
             command.finalize(cluster, store, record, brings_platform=False)
         else:

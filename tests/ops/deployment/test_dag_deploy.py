@@ -5,6 +5,7 @@ from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import pytest
+from airflow_client.client.exceptions import ApiException
 
 from airflow_ops.commits import commit_of
 from airflow_ops.console import ProblemError, fail
@@ -25,6 +26,7 @@ class Fake:
         serves: Whether Airflow follows the branch.
         errors: The DAG files that cannot be imported at HEAD.
         canary: Why the canary fails.
+        moved_to: Where somebody else moves the branch meanwhile.
         violations: Rules that HEAD breaks.
     """
 
@@ -34,6 +36,7 @@ class Fake:
         self.serves = True
         self.errors: list[str] = []
         self.canary: BaseException | None = None
+        self.moved_to = ""
         self.violations: list[str] = []
         cluster = SimpleNamespace(environment=SimpleNamespace(name="dev"))
         found = SimpleNamespace(violations=self.violations, dags=[SimpleNamespace(dag_id=CANARY)])
@@ -45,6 +48,7 @@ class Fake:
         put(dag_deploy.airflow_api, "files_with_errors", lambda _: self.errors if self.branch == HEAD else [])
         put(dag_deploy.dag_push, "published", lambda _: self.branch)
         put(dag_deploy.dag_push, "publish", self.publish)
+        put(dag_deploy.dag_push, "fetch", lambda *_: None)
         put(dag_deploy.smoke, "check", self.smoke)
         put(dag_deploy, "behind", lambda _, commit, expected: [] if self.serves and self.branch == commit else expected)
         put(dag_deploy, "SERVED_SECONDS", 0.1)
@@ -59,6 +63,7 @@ class Fake:
         self.moves.append(commit)
 
     def smoke(self, _: object) -> None:
+        self.branch = self.moved_to or self.branch
         if self.canary:
             raise self.canary
 
@@ -75,10 +80,13 @@ def test_dags_that_work_stay(fake: Fake) -> None:
     assert f"1 DAG of {HEAD[:12]} are verified" in " ".join(done.stdout.split())
 
 
-def test_what_is_published_already_is_not_published_again(fake: Fake) -> None:
+def test_what_is_published_already_is_verified_and_not_published_again(fake: Fake) -> None:
+    """An earlier command may have been killed between its push and its checks."""
     fake.branch = HEAD
     assert airflow_ops("deploy-dags", "dev").returncode == 0
-    assert fake.moves == []
+    fake.canary = fail("the canary failed.", "Look.")
+    assert airflow_ops("deploy-dags", "dev").returncode == 1
+    assert fake.moves == [], "there is nothing to take back"
 
 
 def test_a_dag_that_breaks_a_rule_is_not_published(fake: Fake) -> None:
@@ -92,9 +100,9 @@ def test_a_dag_that_breaks_a_rule_is_not_published(fake: Fake) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"errors": ["platform:a.py"]}, "platform:a.py cannot be imported there; the DAGs are those of ffffffffffff"),
-        ({"canary": fail("the canary failed.", "Look.")}, "the canary failed; the DAGs are those of ffffffffffff"),
-        ({"serves": False}, f"{CANARY} did not come from {HEAD[:12]} in 0.1 s; ffffffffffff is published again"),
+        ({"errors": ["platform:a.py"]}, "platform:a.py cannot be imported there"),
+        ({"canary": fail("the canary failed.", "Look.")}, "the canary failed"),
+        ({"serves": False}, f"{CANARY} did not come from {HEAD[:12]} in 0.1 s"),
     ],
 )
 def test_dags_that_do_not_work_are_taken_back(fake: Fake, change: dict[str, object], complaint: str) -> None:
@@ -102,14 +110,24 @@ def test_dags_that_do_not_work_are_taken_back(fake: Fake, change: dict[str, obje
         setattr(fake, name, value)
     done = airflow_ops("deploy-dags", "dev")
     assert done.returncode == 1
-    assert complaint in " ".join(done.stderr.split())
+    said = " ".join(done.stderr.split())
+    assert complaint in said
+    assert "ffffffffffff is published again" in said
     assert fake.moves == [HEAD, FORMER]
 
 
-def test_so_are_those_of_a_command_that_is_interrupted(fake: Fake) -> None:
-    fake.canary = KeyboardInterrupt()
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), ApiException(status=503)], ids=repr)
+def test_so_are_those_of_a_command_that_ends_otherwise(fake: Fake, error: BaseException) -> None:
+    fake.canary = error
     assert airflow_ops("deploy-dags", "dev").returncode != 0
     assert fake.moves == [HEAD, FORMER]
+
+
+def test_a_branch_that_somebody_has_moved_meanwhile_is_left_alone(fake: Fake) -> None:
+    fake.moved_to = "a" * 40
+    fake.canary = fail("the canary failed.", "Look.")
+    assert airflow_ops("deploy-dags", "dev").returncode == 1
+    assert fake.moves == [HEAD]
 
 
 def test_errors_from_before_are_no_reason(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,3 +163,8 @@ def test_a_repository_that_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         dag_push.published(git_answers(monkeypatch, 128, ""))
     with pytest.raises(ProblemError, match="could not be moved"):
         dag_push.publish(git_answers(monkeypatch, 1, ""), HEAD, FORMER)
+
+
+def test_without_the_present_dags_there_is_no_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ProblemError, match="cannot be fetched"):
+        dag_push.fetch(git_answers(monkeypatch, 1, ""), FORMER)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from airflow_ops.colours.record import Phase, Record, Side
+from airflow_ops.console import fail
 from airflow_ops.manifests.objects import Colour
 from airflow_ops.upgrades import reconcile
 from support.command_line import airflow_ops
@@ -14,7 +15,15 @@ SIDES = [Side(colour=colour, version="3.3.2", image="airflow:1", replicas={}) fo
 
 
 def record(phase: Phase, digest: str = "ours") -> Record:
-    return Record(id="1", phase=phase, source=SIDES[0], target=SIDES[1], digest=digest, reason="the canary failed")
+    return Record(
+        id="1",
+        phase=phase,
+        source=SIDES[0],
+        target=SIDES[1],
+        digest="of another platform",
+        colour_digest=digest,
+        reason="the canary failed",
+    )
 
 
 class Fake:
@@ -27,6 +36,10 @@ class Fake:
         live: The colour that users reach.
         changes: Whether the commit says something else than a colour has.
         values: Those of the commit that are looked at.
+        serving: The colours that have API servers.
+        is_healthy: Whether what works is healthy.
+        installed: The version that is installed.
+        is_migrated: Whether the image needs no migration.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,9 +49,12 @@ class Fake:
         self.live = Colour.BLUE
         self.changes = {Colour.BLUE: True, Colour.GREEN: True}
         self.values = {
-            "global": {"activeColour": "blue"},
+            "global": {"activeColour": "blue", "airflowVersion": "3.3.2"},
             "platform": {"operations": {"promotion": "manual"}},
         }
+        self.serving = [Colour.BLUE, Colour.GREEN]
+        self.is_healthy = True
+        self.installed, self.is_migrated = "3.3.2", True
         environment = SimpleNamespace(name="dev", values=self.values)
         cluster = SimpleNamespace(environment=environment)
         put = monkeypatch.setattr
@@ -48,16 +64,33 @@ class Fake:
         put(reconcile.helm, "was_installed", lambda *_: self.is_installed)
         put(reconcile.helm, "install", lambda _, release, __: self.done.append(f"install {release.name}"))
         put(reconcile.smoke, "check", lambda _: self.done.append("smoke"))
-        for name in ("check_files", "check_cluster"):
-            put(reconcile.deployment_preflight, name, lambda *_: [])
+        put(reconcile.deployment_preflight, "check_files", lambda *_: [])
+        put(reconcile.deployment_preflight, "check_cluster", lambda *_: SimpleNamespace(is_migrated=self.is_migrated))
         put(reconcile, "RecordStore", lambda _: SimpleNamespace(read=lambda: self.record))
         put(reconcile.preflight, "active", lambda _: self.live)
         put(reconcile.preflight, "changes_nothing", lambda _, colour: not self.changes[colour])
-        put(reconcile.command, "is_of_this_checkout", lambda _, found: found.digest == "ours")
+        put(reconcile.preflight, "wanted", lambda *_: "ours")
+        put(reconcile.live, "digest", lambda manifests: manifests)
+        put(reconcile.live, "deployments", lambda _, colour: self.deployments(colour))
+        put(reconcile.live, "point", lambda _, services, colour: self.point(services, colour))
+        put(reconcile.live, "installed_version", lambda *_: self.installed)
+        put(reconcile.preflight, "check_health", self.check_health)
         put(reconcile.command, "begin", self.begin)
         put(reconcile.command, "go_forward", self.go_forward)
         put(reconcile.command, "go_back", self.go_back)
         put(reconcile.command, "finalize", self.finalize)
+
+    def deployments(self, colour: Colour) -> dict[str, object]:
+        return {"api-server": SimpleNamespace(spec=SimpleNamespace(replicas=int(colour in self.serving)))}
+
+    def point(self, services: list[str], colour: Colour) -> None:
+        assert services == ["airflow", "airflow-exec-blue", "airflow-exec-green"]
+        self.done.append(f"lead users to {colour}")
+        self.live = colour
+
+    def check_health(self, _: object) -> None:
+        if not self.is_healthy:
+            raise fail("scheduler of dev is not healthy.", "Correct that first.")
 
     def begin(self, *_: object) -> Record:
         self.record = record(Phase.UPGRADING)
@@ -88,6 +121,7 @@ def test_where_there_is_no_airflow_one_is_installed(fake: Fake) -> None:
 
 
 def test_a_commit_that_changes_nothing_does_nothing(fake: Fake) -> None:
+    fake.record = record(Phase.PROMOTED)
     fake.changes[Colour.BLUE] = False
     done = airflow_ops("reconcile", "dev")
     assert done.returncode == 0
@@ -156,10 +190,50 @@ def test_an_upgrade_to_an_earlier_commit_that_was_cut_off_goes_back_first(fake: 
 
 def test_a_commit_that_changes_nothing_may_name_any_colour(fake: Fake) -> None:
     """Somebody has promoted by hand, and has not committed the colour yet."""
+    fake.record = record(Phase.PROMOTED)
     fake.changes[Colour.BLUE] = False
     fake.values["global"]["activeColour"] = "green"
     assert airflow_ops("reconcile", "dev").returncode == 0
     assert fake.done == []
+
+
+def test_before_the_first_upgrade_the_canary_is_run_again(fake: Fake) -> None:
+    """That of the first install may have failed, and a second sync must not hide it."""
+    fake.changes[Colour.BLUE] = False
+    assert airflow_ops("reconcile", "dev").returncode == 0
+    assert fake.done == ["smoke"]
+
+
+def test_what_is_ill_is_corrected_where_it_is(fake: Fake) -> None:
+    fake.is_healthy = False
+    assert airflow_ops("reconcile", "dev").returncode == 0
+    assert fake.done == ["install airflow-blue", "smoke"]
+
+
+@pytest.mark.parametrize("change", [{"installed": "3.2.2"}, {"is_migrated": False}], ids=str)
+def test_but_not_by_another_version(fake: Fake, change: dict[str, object]) -> None:
+    fake.is_healthy = False
+    for name, value in change.items():
+        setattr(fake, name, value)
+    refused = airflow_ops("reconcile", "dev")
+    assert refused.returncode == 1
+    assert "scheduler of dev is not healthy" in refused.stderr
+    assert fake.done == []
+
+
+def test_users_are_led_to_the_colour_that_works(fake: Fake) -> None:
+    """Argo CD makes a Service that was deleted as the values say: they may name the other colour."""
+    fake.record = record(Phase.PROMOTED)
+    fake.serving = [Colour.GREEN]
+    fake.changes[Colour.GREEN] = False
+    assert airflow_ops("reconcile", "dev").returncode == 0
+    assert fake.done == ["lead users to green"]
+
+
+def test_while_an_upgrade_soaks_that_is_its_colour(fake: Fake) -> None:
+    fake.record = record(Phase.SOAKING)
+    assert airflow_ops("reconcile", "dev").returncode == 0
+    assert fake.done == ["lead users to green"]
 
 
 def test_a_rollback_that_was_cut_off_ends_before_anything_begins(fake: Fake) -> None:
