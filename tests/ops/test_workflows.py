@@ -110,16 +110,23 @@ def test_a_commit_without_scope_is_found(tmp_path: Path) -> None:
     shutil.copy(ROOT / "ci/commits", tmp_path / "ci/commits")
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
     git("init", "--quiet")
-    for message in ("feat(base): begin", "fix(rotation): a key", "fix: no scope", "improve things"):
+    for message in (
+        "feat(base): begin",
+        "fix(rotation): a key",
+        'Revert "feat(base): begin"',
+        "fix: no scope",
+        "improve things",
+    ):
         git("commit", "--quiet", "--allow-empty", "--message", message)
 
     def found(base: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([tmp_path / "ci/commits", base], capture_output=True, text=True, check=False)
 
-    answer = found("HEAD~3")
+    answer = found("HEAD~4")
     assert answer.returncode == 1
     assert "fix: no scope" in answer.stderr
     assert "improve things" in answer.stderr
+    assert "Revert" not in answer.stderr
     assert "fix(rotation)" not in answer.stderr.replace('"fix(rotation): ..."', "")
     git("reset", "--quiet", "--hard", "HEAD~2")
     assert found("HEAD~1").returncode == 0

@@ -42,6 +42,7 @@ def restore(
     started = time.monotonic()
     cluster = connect(Environment.load(name, overlay))
     with lease.hold(cluster, "restore"):
+        live_checks.check_owner(cluster)
         live_checks.check_colour(cluster)
         chosen = _bring_back(cluster, backup, discard_newer_runs)
         smoke.check(cluster)
