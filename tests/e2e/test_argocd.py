@@ -82,7 +82,7 @@ def check_works(cluster: Cluster, gitops: GitOps, colour: Colour) -> None:
 
 
 def test_the_first_sync_installs_everything(cluster: Cluster, gitops: GitOps) -> None:
-    wait_for("the Application", gitops.application, 120)
+    wait_for("the Application", gitops.application, 300)
     commit = gitops.commit("test: begin")
     operation = gitops.synced(commit, 1800)
     assert operation["phase"] == "Succeeded", operation["message"]
