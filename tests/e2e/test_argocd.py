@@ -141,7 +141,7 @@ def test_a_candidate_that_cannot_start_leaves_what_works(cluster: Cluster, gitop
     commit = gitops.change("feat: a triggerer that cannot start", CANNOT_START, keep=False)
     operation = gitops.synced(commit, 1200)
     assert operation["phase"] == "Failed"
-    assert live.deployment_name(live.other(before), "triggerer") in gitops.said(commit)
+    assert f"triggerer of {live.other(before)} does not work" in gitops.said(commit)
     assert record(cluster).phase is Phase.ROLLED_BACK
     check_requests(record(cluster))
     commit = gitops.change("revert: a triggerer that cannot start", {})

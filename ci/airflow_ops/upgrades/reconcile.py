@@ -141,7 +141,7 @@ def _check_not_rolled_back(cluster: Cluster, record: Record | None) -> None:
     if record is None or record.phase is not Phase.ROLLED_BACK or not _is_of_this_commit(cluster, record):
         return
     raise fail(
-        f"an upgrade to the same values was rolled back: {record.reason}.",
+        f"an upgrade to the same values was rolled back: {record.reason.rstrip('.')}.",
         f"Commit what corrects that, or begin it again by hand: airflow-ops upgrade {cluster.environment.name} "
         f"--to {record.target.version} --in-cluster.",
         2,
