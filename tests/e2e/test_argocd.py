@@ -27,7 +27,7 @@ MADE = (
     "appproject/airflow",
     "appproject/airflow-bootstrap",
 )
-KEPT = "persistentvolumeclaims,secrets"
+KEPT = "persistentvolumeclaims,secrets,deployments,statefulsets,services"
 OTHER = {"airflow": {"config": {"scheduler": {"max_dagruns_to_create_per_loop": 9}}}}
 """A change of Airflow's configuration."""
 CANNOT_START = {"airflow": {"config": {"triggerer": {"capacity": "nonsense"}}}}
@@ -163,8 +163,7 @@ def test_what_somebody_changes_on_the_cluster_is_changed_back(cluster: Cluster, 
 
 def test_an_application_that_is_deleted_comes_again_and_takes_nothing_with_it(cluster: Cluster, gitops: GitOps) -> None:
     """As the page of Argo CD deletes: with the finalizer for a cascade, which the ApplicationSet takes away at once."""
-    kinds = f"{KEPT},deployments,statefulsets,services"
-    before, colour = state(cluster, kinds), working(cluster)
+    before, colour = state(cluster, KEPT), working(cluster)
     cascade = json.dumps({"metadata": {"finalizers": ["resources-finalizer.argocd.argoproj.io"]}})
     in_argocd = ["--namespace", "argocd"]
     uid = gitops.application()["metadata"]["uid"]
@@ -172,5 +171,5 @@ def test_an_application_that_is_deleted_comes_again_and_takes_nothing_with_it(cl
     cluster.kubectl("delete", "application", APPLICATION, *in_argocd, "--wait=false")
     wait_for("another Application", lambda: gitops.application().get("metadata", {}).get("uid", uid) != uid, 600)
     wait_for("Synced and Healthy", lambda: bool(gitops.status().get("health")) and gitops.is_quiet(), 900)
-    assert state(cluster, kinds) == before
+    assert state(cluster, KEPT) == before
     check_works(cluster, gitops, colour)
