@@ -177,6 +177,16 @@ def import_errors(client: ApiClient) -> list[Any]:
     return list(pages(ImportErrorApi(client).get_import_errors, "import_errors"))
 
 
+def import_errors_of(cluster: "Cluster") -> list[str]:
+    """The DAG files that the environment's Airflow cannot import; see `files_with_errors`.
+
+    Raises:
+        ProblemError: See `login`.
+    """
+    with login(cluster) as client:
+        return files_with_errors(client)
+
+
 def files_with_errors(client: ApiClient) -> list[str]:
     """The DAG files that cannot be imported, each with its bundle, sorted."""
     return sorted(f"{error.bundle_name}:{error.filename}" for error in import_errors(client))

@@ -43,7 +43,7 @@ def deploy_dags(
     with lease.hold(cluster, "deploy-dags"):
         former = dag_push.published(cluster)
         dag_push.fetch(cluster, former)
-        errors = _files_with_errors(cluster)
+        errors = airflow_api.import_errors_of(cluster)
         started = time.monotonic()
         if former == commit:
             # An earlier command may have ended between its push and its checks.
@@ -88,11 +88,6 @@ def _checked(environment: Environment, ref: str) -> tuple[str, list[str]]:
         lines = "\n".join(f"dags/{violation}" for violation in found.violations)
         raise fail(f"{counted(len(found.violations), 'violation')} at {ref}:\n{lines}", "Correct them.", 2)
     return commit, sorted(dag.dag_id for dag in found.dags)
-
-
-def _files_with_errors(cluster: Cluster) -> list[str]:
-    with airflow_api.login(cluster) as client:
-        return airflow_api.files_with_errors(client)
 
 
 def _verify(cluster: Cluster, commit: str, expected: Collection[str], errors: Collection[str]) -> None:

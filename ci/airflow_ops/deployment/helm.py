@@ -14,6 +14,7 @@ from airflow_ops import programs
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.cluster.pod_diagnosis import is_crash_looping, is_healthy, pod_evidence, pod_state
 from airflow_ops.console import RefusalError, err, fail, styled, table
+from airflow_ops.manifests.live_objects import ask_helm
 from airflow_ops.manifests.objects import Release
 
 PODS = {"platform": "app.kubernetes.io/instance={name}", "airflow": "release={name}"}
@@ -59,16 +60,8 @@ def was_installed(cluster: Cluster, release: Release) -> bool:
     Raises:
         ProblemError: The cluster cannot be reached.
     """
-    where = ["--kube-context", cluster.context, "--namespace", cluster.namespace]
-    answer = programs.run("helm", ["history", release.name, *where, "--output", "json"])
-    if answer.returncode == 0:
-        return any(each["status"] in DONE for each in json.loads(answer.stdout))
-    if "not found" in answer.stderr:
-        return False
-    raise fail(
-        f"release {release.name} cannot be read: {programs.error_text(answer)}.",
-        "Point KUBECONFIG at a cluster that you may read.",
-    )
+    text = ask_helm(cluster, release, "history", "--output", "json")
+    return text is not None and any(each["status"] in DONE for each in json.loads(text))
 
 
 def _pods(cluster: Cluster, release: Release) -> list[Any]:

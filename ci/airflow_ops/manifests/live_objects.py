@@ -37,12 +37,27 @@ def deployed(cluster: Cluster, release: Release) -> list[Manifest]:
     Raises:
         ProblemError: The cluster cannot be reached.
     """
+    text = ask_helm(cluster, release, "get", "manifest")
+    return [] if text is None else parse(release, text)
+
+
+def ask_helm(cluster: Cluster, release: Release, *words: str) -> str | None:
+    """What Helm has recorded about a release; None if it is not installed.
+
+    Args:
+        cluster: The environment.
+        release: The release.
+        *words: The command of Helm that reads it.
+
+    Raises:
+        ProblemError: The cluster cannot be reached.
+    """
     where = ["--kube-context", cluster.context, "--namespace", release.namespace]
-    answer = programs.run("helm", ["get", "manifest", release.name, *where])
+    answer = programs.run("helm", [*words, release.name, *where])
     if answer.returncode == 0:
-        return parse(release, answer.stdout)
+        return answer.stdout
     if "not found" in answer.stderr:
-        return []
+        return None
     raise fail(
         f"release {release.name} cannot be read: {programs.error_text(answer)}.",
         "Point KUBECONFIG at a cluster that you may read.",

@@ -1,6 +1,6 @@
 """What is checked before an upgrade changes anything."""
 
-from airflow_ops.cluster.airflow_api import health
+from airflow_ops.cluster.airflow_api import health, import_errors_of
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours import live
 from airflow_ops.colours.record import ID_FORMAT, Record, Side, now
@@ -10,7 +10,7 @@ from airflow_ops.manifests import live_objects
 from airflow_ops.manifests.objects import Colour, Manifest, parse, releases, template
 from airflow_ops.recovery import backup as backups
 from airflow_ops.upgrades import migration
-from airflow_ops.upgrades.steps import import_errors, platform_release
+from airflow_ops.upgrades.steps import platform_release
 
 ROOM = 2
 """The copy, and as much for what its restore and its migration write into the log of transactions."""
@@ -208,6 +208,6 @@ def new_record(cluster: Cluster, source: Colour, manifests: list[Manifest], migr
         ),
         digest=digest(cluster, target, manifests),
         colour_digest=live.digest(manifests),
-        import_errors=import_errors(cluster),
+        import_errors=import_errors_of(cluster),
         migrates=migrates,
     )

@@ -247,7 +247,7 @@ class Move:
 
     def _check_work(self) -> None:
         smoke.check(self.cluster)
-        if broken := sorted(set(import_errors(self.cluster)) - set(self.record.import_errors)):
+        if broken := sorted(set(airflow_api.import_errors_of(self.cluster)) - set(self.record.import_errors)):
             raise fail(
                 f"{counted(len(broken), 'DAG file')} can no longer be imported: {', '.join(broken[:5])}.",
                 "Look at the import errors on the page. Both versions have to be able to import every DAG file.",
@@ -287,12 +287,6 @@ def platform_release(cluster: Cluster, active: Colour) -> Release:
     """The platform's release with a colour as the active one, whatever the values say."""
     platform, _ = releases(cluster.environment, active)
     return replace(platform, settings=(f"global.activeColour={active}",))
-
-
-def import_errors(cluster: Cluster) -> list[str]:
-    """The DAG files that cannot be imported, each with its bundle."""
-    with airflow_api.login(cluster) as client:
-        return airflow_api.files_with_errors(client)
 
 
 MIGRATION = {

@@ -81,7 +81,10 @@ def test_api_servers_that_refuse_most_requests_of_a_kind_are_left_at_once(monkey
         (Colour.GREEN, [counted(100, 0), counted(130, 10)]),  # a moment, which VERIFY judges
         (Colour.GREEN, [counted(100, 50), counted(130, 50)]),  # those were before
         (Colour.GREEN, [{}, {}]),  # no prober
-        (Colour.BLUE, [counted(100, 0), counted(130, 30)]),  # there is no other way left
+        (
+            Colour.BLUE,
+            [counted(100, 0), counted(130, 30)],
+        ),  # on the way back nothing is checked, because there is no third colour to go to
     ],
 )
 def test_others_are_not(monkeypatch: pytest.MonkeyPatch, to: Colour, looks: list[dict[str, Probed]]) -> None:
