@@ -130,11 +130,12 @@ def test_a_revision_makes_the_hook(render: Render) -> None:
     job = hooked.one("Job", "airflow-operations-reconcile-0123456789")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-install,post-upgrade"
     (container,) = job["spec"]["template"]["spec"]["containers"]
-    assert container["args"] == ["reconcile", "dev"]
+    assert container["args"] == ["reconcile", "dev", "--active-colour", "blue"]
     assert {"name": "REVISION", "value": COMMIT} in container["env"]
     scripts = [each.one("ConfigMap", "airflow-operations")["data"] for each in (render("airflow-platform", ON), hooked)]
     assert "revision" not in scripts[0]
-    assert scripts[1]["revision"] == COMMIT, "Argo CD syncs only if an object differs, and a hook is none"
+    said = (scripts[1]["revision"], scripts[1]["activeColour"])
+    assert said == (COMMIT, "blue"), "Argo CD syncs only if an object differs, and a hook is none"
     left, right = (
         each.one("Job", "airflow-migrate-")["metadata"]["name"] for each in (render("airflow-platform", ON), hooked)
     )

@@ -41,8 +41,8 @@ def check_colour(cluster: Cluster) -> None:
     live, named = live_colour(cluster), active_colour(cluster.environment)
     if live is not None and live is not named and installed_version(cluster, live):
         raise fail(
-            f"users of {name} reach {live}, but global.activeColour is {named}: a deploy would lead them away from it.",
-            f"Write global.activeColour: {live} into values/{name}.yaml.",
+            f"users of {name} reach {live}, but the active colour is {named}: a deploy would lead them away from it.",
+            f"Make {live} the {cluster.environment.active_colour_key}.",
             2,
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -24,6 +24,7 @@ class ArgoCD(BaseModel):
 
     cluster: Annotated[str, Field(pattern=r"\S")]
     revision: Annotated[str, Field(pattern=r"\S")]
+    activeColour: Literal["blue", "green"] | None = None  # noqa: N815 as the values call it
     frozen: bool = False
 
 
@@ -49,21 +50,26 @@ class Environment:
         contexts: The kubectl contexts that it may be deployed to.
         overlays: Files in values/overlays/, without suffix: its own, then those that were added for a trial.
         root: The checkout that holds its values and the charts.
+        active_colour: The colour that users reach; by default that of its values files.
     """
 
     name: str
     contexts: tuple[str, ...] = ()
     overlays: tuple[str, ...] = ()
     root: Path = field(default=ROOT, repr=False)
+    active_colour: str | None = None
 
     @classmethod
-    def load(cls, name: str, trial: Iterable[str] | None = (), root: Path = ROOT) -> Self:
+    def load(
+        cls, name: str, trial: Iterable[str] | None = (), root: Path = ROOT, active_colour: str | None = None
+    ) -> Self:
         """Load an environment from a checkout.
 
         Args:
             name: A key of k8s/environments.yaml.
             trial: Further overlays, applied after those of the environment.
             root: The checkout.
+            active_colour: The colour that users reach; by default what the two files say.
 
         Raises:
             ProblemError: The environment or an overlay does not exist, or k8s/environments.yaml cannot be read.
@@ -79,7 +85,8 @@ class Environment:
             )
         entry = entries[name]
         overlays = tuple(dict.fromkeys([*entry.overlays, *(trial or ())]))
-        environment = cls(name, tuple(entry.contexts), overlays, root)
+        active_colour = active_colour or (entry.argocd.activeColour if entry.argocd else None)
+        environment = cls(name, tuple(entry.contexts), overlays, root, active_colour)
         _check_files(environment)
         # Read now, so that a broken file ends every verb, also one that only passes the files on to Helm.
         _ = environment.values
@@ -104,13 +111,25 @@ class Environment:
         Raises:
             ProblemError: A file is not YAML, or not a map.
         """
-        return merge(read_values(self.root / "charts/platform/values.yaml"), layers(self.value_files))
+        values = merge(read_values(self.root / "charts/platform/values.yaml"), layers(self.value_files))
+        return merge(values, {"global": {"activeColour": self.active_colour}}) if self.active_colour else values
 
     @property
     def image(self) -> str:
         """Repository and tag of its image."""
         image = self.values["global"]["image"]
         return f"{image['repository']}:{image['tag']}"
+
+    @property
+    def active_colour_key(self) -> str:
+        """The key that says which colour users reach, and its file, for messages.
+
+        Raises:
+            ProblemError: See `read_entries`.
+        """
+        if read_entries(self.root)[self.name].argocd:
+            return f"{self.name}.argocd.activeColour in {FILE}"
+        return f"global.activeColour in values/{self.name}.yaml"
 
     def secret(self, purpose: str) -> str:
         """Name of the Secret for a purpose, a key of `global.secrets`."""

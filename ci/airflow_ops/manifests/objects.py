@@ -69,7 +69,9 @@ class Release:
     def value_arguments(self) -> list[str]:
         """The `--values` and `--set` arguments for Helm, in their order."""
         files = [word for file in self.environment.value_files for word in ("--values", str(file))]
-        return [*files, *(word for setting in self.settings for word in ("--set", setting))]
+        colour = self.environment.active_colour
+        settings = [*([f"global.activeColour={colour}"] if colour else []), *self.settings]
+        return [*files, *(word for setting in settings for word in ("--set", setting))]
 
 
 @dataclass(frozen=True)

@@ -202,7 +202,7 @@ def promote(
         finalize(cluster, store, record, brings_platform=helm.was_installed(cluster, releases(cluster.environment)[0]))
     colour = record.target.colour
     if active_colour(cluster.environment) is not colour:
-        out.print(f"write global.activeColour: {colour} into values/{name}.yaml: `deploy` refuses until then")
+        out.print(f"make {colour} the {cluster.environment.active_colour_key}: `deploy` refuses until then")
 
 
 def finalize(cluster: Cluster, store: RecordStore, record: Record, *, brings_platform: bool) -> None:

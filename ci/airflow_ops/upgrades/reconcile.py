@@ -1,5 +1,9 @@
 """`reconcile`: bring Airflow to what a commit says, after Argo CD or Helm has brought the platform there."""
 
+from typing import Annotated
+
+import typer
+
 from airflow_ops.cluster import lease
 from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.colours import live
@@ -8,31 +12,38 @@ from airflow_ops.console import ProblemError, fail, out, styled
 from airflow_ops.deployment import helm, smoke
 from airflow_ops.deployment import preflight as deployment_preflight
 from airflow_ops.environments.environment import Environment
-from airflow_ops.manifests.objects import Colour, Release, active_colour, releases
+from airflow_ops.manifests import objects
+from airflow_ops.manifests.objects import Colour, Release, releases
 from airflow_ops.options import EnvironmentName
 from airflow_ops.upgrades import command, preflight
 from airflow_ops.upgrades.report import describe
 from airflow_ops.upgrades.steps import INSTALL_SECONDS
 
 
-def reconcile(name: EnvironmentName) -> None:
+def reconcile(
+    name: EnvironmentName,
+    active_colour: Annotated[
+        Colour | None,
+        typer.Option(help="The colour to promote; by default what values/ and k8s/environments.yaml say."),
+    ] = None,
+) -> None:
     """Bring the Airflow of an environment to what this commit says; the Job after a sync of Argo CD runs it.
 
     Where no Airflow is installed it installs one. Where the commit says something
-    else than what works, it upgrades to that. It promotes an upgrade once
-    global.activeColour names its colour, or at once if
+    else than what works, it upgrades to that. It promotes an upgrade once its
+    colour is the active one, or at once if
     platform.operations.promotion is automatic; and it rolls one back that soaks
     where the commit says again what worked before. It leaves the platform alone.
 
     Example: airflow-ops reconcile dev
     """
-    cluster = connect(Environment.load(name))
+    cluster = connect(Environment.load(name, active_colour=active_colour))
     manifests = deployment_preflight.check_files(cluster)
     with lease.hold(cluster, "reconcile") as holding:
         store = RecordStore(cluster)
         record = store.read()
         _lead_users(cluster, record)
-        working = live.live_colour(cluster) or active_colour(cluster.environment)
+        working = live.live_colour(cluster) or objects.active_colour(cluster.environment)
         _, release = releases(cluster.environment, working)
         # A first install may have failed half-way.
         if not helm.was_installed(cluster, release):
@@ -154,11 +165,11 @@ def _check_colour(cluster: Cluster) -> None:
     Raises:
         ProblemError: It names the other one.
     """
-    found, named = live.live_colour(cluster), active_colour(cluster.environment)
+    found, named = live.live_colour(cluster), objects.active_colour(cluster.environment)
     if found is not named:
         raise fail(
-            f"users reach {found}, but global.activeColour is {named}, and no upgrade soaks that it could promote.",
-            f"Commit global.activeColour: {found}.",
+            f"users reach {found}, but the active colour is {named}, and no upgrade soaks that it could promote.",
+            f"Commit {found} as the {cluster.environment.active_colour_key}.",
             2,
         )
 
@@ -171,20 +182,20 @@ def _end(cluster: Cluster, store: RecordStore, record: Record) -> None:
     """
     name, target = cluster.environment.name, record.target
     if _is_of_this_commit(cluster, record):
-        if _is_automatic(cluster) or active_colour(cluster.environment) is target.colour:
+        if _is_automatic(cluster) or objects.active_colour(cluster.environment) is target.colour:
             command.finalize(cluster, store, record, brings_platform=False)
         else:
             out.print(
-                f"{name} works with {describe(target)}, which soaks. Commit global.activeColour: {target.colour} to "
-                f"promote it, or what it replaced to roll it back"
+                f"{name} works with {describe(target)}, which soaks. To promote it, commit {target.colour} as the "
+                f"{cluster.environment.active_colour_key}; to roll it back, commit what it replaced"
             )
     elif preflight.changes_nothing(cluster, record.source.colour):
         command.go_back(cluster, store, record)
     else:
         raise fail(
             f"the upgrade of {name} to {describe(target)} is soaking, and this commit says something else again.",
-            f"First promote it (commit global.activeColour: {target.colour} alone), or roll it back: "
-            f"airflow-ops rollback {name} --in-cluster.",
+            f"First promote it, by a commit that only makes {target.colour} the "
+            f"{cluster.environment.active_colour_key}, or roll it back: airflow-ops rollback {name} --in-cluster.",
             2,
         )
 

@@ -6,6 +6,7 @@ import pytest
 
 from airflow_ops.console import ProblemError
 from airflow_ops.environments.environment import FILE, Environment, environment_names
+from airflow_ops.manifests.objects import active_colour, releases
 from airflow_ops.paths import ROOT
 
 
@@ -42,6 +43,18 @@ def test_an_overlay_for_a_trial_goes_over_them(root: Path) -> None:
 
 def test_an_overlay_that_belongs_to_it_already_is_taken_once(root: Path) -> None:
     assert Environment.load("prod", ["cloud", "trial", "trial"], root).overlays == ("cloud", "trial")
+
+
+def test_the_colour_that_users_reach_is_that_of_the_values_unless_argo_cd_brings_it(root: Path) -> None:
+    (root / "values/base.yaml").write_text("global: {activeColour: blue}\n")
+    prod = Environment.load("prod", root=root)
+    assert (active_colour(prod), prod.active_colour_key) == ("blue", "global.activeColour in values/prod.yaml")
+    argocd = "{cluster: prod, revision: v1, activeColour: green}"
+    (root / FILE).write_text(f"prod: {{contexts: [], overlays: [cloud], argocd: {argocd}}}\n")
+    prod = Environment.load("prod", root=root)
+    assert (active_colour(prod), prod.active_colour_key) == ("green", f"prod.argocd.activeColour in {FILE}")
+    assert releases(prod)[0].value_arguments()[-2:] == ["--set", "global.activeColour=green"]
+    assert active_colour(Environment.load("prod", root=root, active_colour="blue")) == "blue"
 
 
 def test_names_follow_from_the_environment(root: Path) -> None:
@@ -86,6 +99,10 @@ def test_an_overlay_that_does_not_exist_is_named(root: Path) -> None:
         ("prod: {contexts: [2013-13-45], overlays: []}\n", "k8s/environments.yaml is not YAML: month must be in"),
         ("", "it is empty"),
         ("[]\n", "the file: should be a map"),
+        (
+            "prod: {contexts: [], overlays: [], argocd: {cluster: p, revision: v1, activeColour: red}}\n",
+            "prod.argocd.activeColour: should be 'blue' or 'green', found 'red'",
+        ),
         ("prod: {contexts: [], overlays: [../prod]}\n", "overlay '../prod' does not exist"),
         ("prod: {contexts: [], overlays: [moon]}\n", "overlay 'moon' does not exist"),
         ("prod: {contexts: [], overlays: []}\nqa: {contexts: [], overlays: []}\n", "there is no values/qa.yaml"),

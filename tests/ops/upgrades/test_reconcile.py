@@ -7,6 +7,7 @@ import pytest
 
 from airflow_ops.colours.record import Phase, Record, Side
 from airflow_ops.console import fail
+from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import Colour
 from airflow_ops.upgrades import reconcile
 from support.command_line import airflow_ops
@@ -55,10 +56,10 @@ class Fake:
         self.serving = [Colour.BLUE, Colour.GREEN]
         self.is_healthy = True
         self.installed, self.is_migrated = "3.3.2", True
-        environment = SimpleNamespace(name="dev", values=self.values)
-        cluster = SimpleNamespace(environment=environment)
+        environment = SimpleNamespace(name="dev", values=self.values, active_colour_key="key")
+        self.cluster = SimpleNamespace(environment=environment)
         put = monkeypatch.setattr
-        put(reconcile, "connect", lambda _: cluster)
+        put(reconcile, "connect", self.connect)
         put(reconcile.lease, "hold", lambda *_: nullcontext(SimpleNamespace(lost="")))
         put(reconcile.live, "live_colour", lambda _: self.live)
         put(reconcile.helm, "was_installed", lambda *_: self.is_installed)
@@ -79,6 +80,11 @@ class Fake:
         put(reconcile.command, "go_forward", self.go_forward)
         put(reconcile.command, "go_back", self.go_back)
         put(reconcile.command, "finalize", self.finalize)
+
+    def connect(self, environment: Environment) -> SimpleNamespace:
+        if environment.active_colour:
+            self.values["global"]["activeColour"] = environment.active_colour
+        return self.cluster
 
     def deployments(self, colour: Colour) -> dict[str, object]:
         return {"api-server": SimpleNamespace(spec=SimpleNamespace(replicas=int(colour in self.serving)))}
@@ -135,7 +141,7 @@ def test_a_change_is_an_upgrade_that_soaks(fake: Fake, before: Record | None) ->
     done = airflow_ops("reconcile", "dev")
     assert done.returncode == 0, done.stderr
     assert fake.done == ["upgrade"]
-    assert "Commit global.activeColour: green to promote it" in " ".join(done.stdout.split())
+    assert "To promote it, commit green as the key" in " ".join(done.stdout.split())
 
 
 def test_an_upgrade_that_was_cut_off_continues(fake: Fake) -> None:
@@ -153,8 +159,7 @@ def test_it_is_promoted_at_once_where_that_is_wanted(fake: Fake) -> None:
 def test_a_commit_of_the_active_colour_promotes_what_soaks(fake: Fake) -> None:
     fake.record = record(Phase.SOAKING)
     fake.live = Colour.GREEN
-    fake.values["global"]["activeColour"] = "green"
-    assert airflow_ops("reconcile", "dev").returncode == 0
+    assert airflow_ops("reconcile", "dev", "--active-colour", "green").returncode == 0
     assert fake.done == ["promote"]
 
 
@@ -256,5 +261,5 @@ def test_a_commit_that_names_the_other_colour_is_refused(fake: Fake) -> None:
     fake.values["global"]["activeColour"] = "green"
     refused = airflow_ops("reconcile", "dev")
     assert refused.returncode == 2
-    assert "users reach blue, but global.activeColour is green" in " ".join(refused.stderr.split())
+    assert "users reach blue, but the active colour is green" in " ".join(refused.stderr.split())
     assert fake.done == []
