@@ -26,6 +26,8 @@ VERBS = {
     "rollback": "upgrades.command:rollback",
     "promote": "upgrades.command:promote",
     "reconcile": "upgrades.reconcile:reconcile",
+    "release": "delivery.release:release",
+    "follow": "delivery.follow:follow",
     "compatibility": "upgrades.compatibility:compatibility",
     "smoke": "deployment.smoke:smoke",
     "backup": "recovery.backup:backup",

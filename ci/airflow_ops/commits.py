@@ -44,6 +44,20 @@ def checkout(ref: str) -> Iterator[Path]:
         yield Path(folder)
 
 
+def git(*arguments: str) -> str:
+    """The output of git about this checkout.
+
+    Raises:
+        ProblemError: It fails.
+    """
+    done = subprocess.run(
+        [programs.find("git"), "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise fail(f"git {arguments[0]} failed: {done.stderr.strip()}.", "Run this in a clone of the repository.", 2)
+    return done.stdout
+
+
 def _git(ref: str, *arguments: str) -> bytes:
     """The output of git.
 

@@ -104,10 +104,36 @@ class Checkout:
             f"{dag_id}()\n"
         )
 
+    def changed(self) -> str:
+        """The files that differ from the last commit, as `git status` lists them."""
+        return subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=self.root,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
     def git(self, *arguments: str) -> None:
         """Run git here, as somebody."""
         who = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main"]
         subprocess.run(["git", *who, *arguments], cwd=self.root, check=True, capture_output=True)
+
+
+def commandline_environment(root: Path, home: Path) -> dict[str, str]:
+    """Variables with which `airflow-ops` is that of a checkout, and knows nothing of the user's cluster.
+
+    Args:
+        root: The checkout.
+        home: The user's folder.
+    """
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "HELM", "KUBE", "XDG"))}
+    return kept | {
+        "HELM_REPOSITORY_CACHE": str(home / "helm"),
+        "HOME": str(home),
+        "PYTHONPATH": str(root / "ci"),
+        "COLUMNS": "200",
+    }
 
 
 def make_checkout(folder: Path) -> Checkout:
@@ -122,14 +148,7 @@ def make_checkout(folder: Path) -> Checkout:
     archive = _official_archive()
     chart = root / "charts/airflow/Chart.yaml"
     chart.write_text(chart.read_text().replace("DIGEST", hashlib.sha256(archive).hexdigest()))
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "HELM", "KUBE", "XDG"))}
-    environ = kept | {
-        "HELM_REPOSITORY_CACHE": str(folder / "helm"),
-        "HOME": str(folder),
-        "PYTHONPATH": str(root / "ci"),
-        "COLUMNS": "200",
-    }
-    made = Checkout(root, archive, environ)
+    made = Checkout(root, archive, commandline_environment(root, folder))
     made.cached.parent.mkdir()
     made.cached.write_bytes(archive)
     return made

@@ -108,24 +108,28 @@ def _print(changes: list[Change]) -> None:
 def diff(
     name: EnvironmentName,
     ref: Annotated[str, typer.Option(help="Compare with the repository at this branch, tag or commit.")] = "",
+    to: Annotated[str, typer.Option(help="Compare this branch, tag or commit with --ref, not the working tree.")] = "",
     with_live: Annotated[bool, typer.Option("--live", help="Compare with the cluster of the current context.")] = False,
     colour: Annotated[Colour | None, typer.Option(help="Colour of Airflow; by default global.activeColour.")] = None,
     overlay: TrialOverlays = None,
 ) -> None:
     """Show what the working tree would change in an environment; Secret data is masked.
 
-    Exit 0 if nothing differs, 1 if something does, 2 on an error.
+    With --to another commit takes the place of the working tree. Exit 0 if
+    nothing differs, 1 if something does, 2 on an error.
 
-    Example: airflow-ops diff prod --ref origin/main
+    Example: airflow-ops diff prod --ref v0.1.0 --to v0.2.0
     """
     try:
-        if bool(ref) == with_live:
-            raise fail("exactly one of --ref and --live is needed.", "Give either --ref or --live.")
+        if bool(ref) == with_live or (to and not ref):
+            raise fail("exactly one of --ref and --live is needed.", "Give either --ref, perhaps with --to, or --live.")
         with progress() as bar:
             bar.add_task("comparing", total=None)
             environment = Environment.load(name, overlay)
             colour = colour or active_colour(environment)
-            changes = _against_ref(environment, ref, overlay, colour) if ref else _against_cluster(environment, colour)
+            after = _at(to, name, overlay, colour) if to else render_environment(environment, colour)
+            before = _at(ref, name, overlay, colour) if ref else []
+            changes = compare(before, after) if ref else _against_cluster(environment, colour, after)
     except ProblemError as problem:
         problem.exit_code = 2
         raise
@@ -134,27 +138,27 @@ def diff(
         raise typer.Exit(1)
 
 
-def _against_ref(environment: Environment, ref: str, trial: list[str] | None, colour: Colour) -> list[Change]:
-    """The differences from a commit, rendered with the overlays that the environment has at that commit.
+def _at(ref: str, name: str, trial: list[str] | None, colour: Colour) -> list[Manifest]:
+    """The manifests of an environment at a commit, with the overlays that it has there.
 
-    Both sides are rendered with the working tree's colour: with two colours the name of every object would differ.
+    Both sides of a comparison have the working tree's colour: with two colours the name of every object would differ.
+
+    Raises:
+        ProblemError: There is no such commit, or it cannot be rendered there.
     """
-    after = render_environment(environment, colour)
     try:
         with checkout(ref) as root:
             _copy_official_chart(root)
-            before = render_environment(Environment.load(environment.name, trial, root), colour)
+            return render_environment(Environment.load(name, trial, root, colour), colour)
     except ProblemError as problem:
         raise fail(
             f"at {ref}: {problem.message}", "Name a ref at which this environment can be rendered.", 2
         ) from problem
-    return compare(before, after)
 
 
-def _against_cluster(environment: Environment, colour: Colour) -> list[Change]:
+def _against_cluster(environment: Environment, colour: Colour, after: list[Manifest]) -> list[Change]:
     cluster = connect(environment)
     out.print(f"comparing with the cluster of context {cluster.context}")
-    after = render_environment(environment, colour)
     stored = [live_objects.as_stored(manifest) for manifest in after if not live_objects.is_hook(manifest)]
     deployed = [
         live_objects.as_stored(manifest)
