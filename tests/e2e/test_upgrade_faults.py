@@ -12,6 +12,7 @@ from airflow_ops.cluster.airflow_api import login
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours import live
 from airflow_ops.colours.record import Phase, State
+from airflow_ops.console import TRY_AGAIN
 from airflow_ops.deployment.smoke import CANARY
 from airflow_ops.manifests.objects import Colour
 from airflow_ops.paths import ROOT
@@ -23,6 +24,7 @@ from support.live_environment import Airflow, DagRepository, ops, target, wait_f
 from support.operations_image import load_operations_image
 from support.upgrades import (
     check_requests,
+    end_everything,
     end_runs,
     failing_at,
     go_back,
@@ -55,10 +57,11 @@ def upgrade_command(cluster: Cluster) -> list[str]:
 
 @pytest.fixture
 def outcome(cluster: Cluster, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> Iterator[None]:
-    """Print what came of a test as a line of the table of faults."""
+    """Print what came of a test as a line of the table of faults, and leave nothing to the next one."""
     yield
     with capsys.disabled():
         print_fault(request.node.name, record(cluster))
+    end_everything(cluster)
 
 
 @pytest.mark.parametrize("seconds", [0, 2.5])
@@ -68,13 +71,15 @@ def test_a_command_that_is_killed_in_each_state_continues(
     push_dags(cluster, dag_repository)
     first = start(cluster)
     with ticking(cluster) as ticks:
-        kill_in_each(FORWARD, Colour.GREEN, seconds, *upgrade_command(cluster))
+        code, said = kill_in_each(FORWARD, Colour.GREEN, seconds, *upgrade_command(cluster))
+    assert code == 0, said
     forward = ticks.runs
     assert live.live_colour(cluster) is Colour.GREEN
     assert record(cluster).phase is Phase.SOAKING
     second = start(cluster)
     with ticking(cluster) as ticks:
-        kill_in_each(BACK, Colour.BLUE, seconds, "rollback", *target(cluster))
+        code, said = kill_in_each(BACK, Colour.BLUE, seconds, "rollback", *target(cluster))
+    assert (code, "still run and need its API server" in said) == (TRY_AGAIN, True), said
     assert live.live_colour(cluster) is Colour.BLUE
     end_runs(cluster, {DAG: [first, second], TICK: [*forward, *ticks.runs]})
     go_back(cluster)

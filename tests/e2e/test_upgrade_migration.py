@@ -14,7 +14,7 @@ import pytest
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.colours import live
 from airflow_ops.colours.record import Phase, State
-from airflow_ops.console import ProblemError
+from airflow_ops.console import TRY_AGAIN, ProblemError
 from airflow_ops.manifests.objects import Colour
 from airflow_ops.upgrades.migration import execute
 from support.failing_command import SAID
@@ -134,7 +134,7 @@ def test_a_migration_and_its_rollback_lose_nothing(
     second = start(cluster)
     with ticking(cluster) as ticks:
         early = ops("rollback", *target(cluster))
-    assert early.returncode == 3, early.stdout + early.stderr
+    assert early.returncode == TRY_AGAIN, early.stdout + early.stderr
     assert "still run and need its API server" in " ".join(early.stderr.split())
     assert live.live_colour(cluster) is Colour.BLUE
     check_requests(record(cluster))
