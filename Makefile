@@ -56,6 +56,10 @@ sbom: ## list what is in the image's lock: out/sbom.json
 audit: ## what is known against the packages of the image's lock (asks the internet)
 	@$(MAKE_ENVIRONMENT) && .venv/bin/uv tool run pip-audit@2.10.1 --strict --require-hashes --disable-pip --requirement image/requirements.lock
 
+.PHONY: image
+image: ## build the image, and look what is known against it and whether it imports the DAGs: make image IMAGE=airflow-platform:test
+	@ci/image $(or $(IMAGE),airflow-platform:test)
+
 .PHONY: alerts
 alerts: ## do the alerts fire where they should: promtool's checks and tests
 	@$(PYTEST) -p no:helm-charts tests/alerts $(ARGS)
@@ -69,11 +73,11 @@ e2e: ## tests on the cluster of KUBECONFIG, where they deploy dev (half an hour)
 	@$(PYTEST) tests/e2e --cluster-type existing --kubeconfig "$${KUBECONFIG:-$$HOME/.kube/config}" $(ARGS)
 
 .PHONY: e2e-upgrade
-e2e-upgrade: ## upgrades of dev on the cluster of KUBECONFIG, with faults and a migration; deletes dev (an hour)
+e2e-upgrade: ## upgrades of dev on the cluster of KUBECONFIG, with faults and a migration; deletes dev (two hours)
 	@$(PYTEST) tests/e2e/test_upgrade.py tests/e2e/test_upgrade_faults.py tests/e2e/test_upgrade_migration.py --upgrade-faults --cluster-type existing --kubeconfig "$${KUBECONFIG:-$$HOME/.kube/config}" $(ARGS)
 
 .PHONY: e2e-argocd
-e2e-argocd: ## dev by Argo CD and commits on the cluster of KUBECONFIG; deletes dev (half an hour)
+e2e-argocd: ## dev by Argo CD and commits on the cluster of KUBECONFIG; deletes dev (45 minutes)
 	@$(PYTEST) tests/e2e/test_argocd.py --argocd --cluster-type existing --kubeconfig "$${KUBECONFIG:-$$HOME/.kube/config}" $(ARGS)
 
 ##@ Environments, without a cluster
@@ -132,11 +136,27 @@ environment: ## make the locked Python environment in .venv
 
 .PHONY: tools
 tools: ## install the programs that the tests run
-	@ci/tools
+	@ci/tools $(ARGS)
 
 .PHONY: lock
 lock: ## resolve the requirements and write their locks
 	@$(MAKE_ENVIRONMENT) && ci/lock
+
+.PHONY: propose
+propose: ## open a pull request with a release, or with the one that an environment is to follow: make propose WHAT=prod VERSION=v0.2.0
+	@$(MAKE_ENVIRONMENT) && ci/propose "$$WHAT" "$$VERSION"
+
+.PHONY: publish
+publish: ## publish the version of pyproject.toml, if it was released: images, tag, notes
+	@$(MAKE_ENVIRONMENT) && ci/publish
+
+.PHONY: comment
+comment: ## write a file under a pull request: make comment PULL_REQUEST=1 FILE=review.md
+	@ci/comment "$$PULL_REQUEST" <$(FILE)
+
+.PHONY: e2e-images
+e2e-images: ## build what only e2e-upgrade needs, and load it into kind
+	@$(MAKE_ENVIRONMENT) && ci/e2e-images
 
 .PHONY: deps
 deps: ## fetch the official chart, checked by its digest

@@ -17,6 +17,17 @@ PINNED = re.compile(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+$")
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
+MORE_RIGHTS = {
+    # It writes the comment.
+    "review": {"pull-requests": "write"},
+    # It makes the tag, and signs as this workflow.
+    "publish": {"contents": "write", "id-token": "write"},
+    # It makes a branch and the pull request.
+    "propose": {"contents": "write", "pull-requests": "write"},
+}
+"""Jobs that may do more than read this repository."""
+
+
 def steps(workflow: Path) -> list[dict[str, Any]]:
     jobs = yaml.safe_load(workflow.read_text())["jobs"].values()
     return [step for job in jobs for step in job.get("steps", [])]
@@ -46,7 +57,7 @@ def test_rights_are_given_to_jobs_only(workflow: Path) -> None:
     content = yaml.safe_load(workflow.read_text())
     assert content["permissions"] == {}
     for name, job in content["jobs"].items():
-        assert job["permissions"] == {"contents": "read"}, name
+        assert job["permissions"] == {"contents": "read", **MORE_RIGHTS.get(name, {})}, name
 
 
 def checked(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -114,6 +114,11 @@ class Checkout:
             text=True,
         ).stdout
 
+    def commit(self, message: str) -> None:
+        """Commit everything."""
+        self.git("add", "--all", ".")
+        self.git("commit", "--quiet", "--allow-empty", "--message", message)
+
     def git(self, *arguments: str) -> None:
         """Run git here, as somebody."""
         who = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main"]

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from datetime import date
 from typing import Annotated
@@ -70,6 +71,12 @@ def with_section(changelog: str, version: str, day: date) -> str:
     return f"{before}{UNRELEASED}\n## {version} ({day})\n{after}"
 
 
+def notes(changelog: str, version: str) -> str:
+    """The section of a version, without its heading; empty if there is none."""
+    _, _, after = f"\n{changelog}".partition(f"\n## {version} ")
+    return after.partition("\n")[2].partition("\n## ")[0].strip()
+
+
 def _check_version(wanted: str, present: str) -> None:
     """Check that a version is a newer one, or the present one before its tag is made.
 
@@ -125,3 +132,8 @@ def _commitizen(*arguments: str) -> str:
             2,
         )
     return done.stdout
+
+
+if __name__ == "__main__":
+    # For ci/publish and ci/propose.
+    print(present_version() if sys.argv[1] == "version" else notes(CHANGELOG.read_text(), present_version()))

@@ -1,7 +1,5 @@
 """From a commit to a release, and from there to an environment, in a copy of this repository with its own history."""
 
-import shutil
-import subprocess
 from datetime import date
 from pathlib import Path
 
@@ -13,7 +11,8 @@ from airflow_ops.delivery.follow import with_revision
 from airflow_ops.delivery.release import CHANGELOG, present_version, with_section
 from airflow_ops.environments.environment import FILE
 from airflow_ops.paths import ROOT
-from support.small_checkout import Checkout, commandline_environment
+from support.repository_copy import copy_repository
+from support.small_checkout import Checkout
 
 PRESENT = present_version()
 NEXT = "0.77.0"
@@ -21,32 +20,14 @@ NEXT = "0.77.0"
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Checkout:
-    """Every file that belongs to this repository, as one commit."""
-    root = tmp_path / "repository"
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, root / name)
-    (root / ".venv").symlink_to(ROOT / ".venv")
-    made = Checkout(root, b"", commandline_environment(root, tmp_path))
-    made.git("init", "--quiet")
-    (root / ".git/info/exclude").write_text("/.venv\n")
-    commit(made, "feat(base): begin")
-    return made
-
-
-def commit(repository: Checkout, message: str) -> None:
-    repository.git("add", "--all", ".")
-    repository.git("commit", "--quiet", "--allow-empty", "--message", message)
+    return copy_repository(tmp_path)
 
 
 def release(repository: Checkout, version: str) -> None:
     """Release a version with its tag, as the workflow makes it."""
     done = repository.run("release", version)
     assert done.returncode == 0, done.stderr
-    commit(repository, f"chore(release): v{version}")
+    repository.commit(f"chore(release): v{version}")
     repository.git("tag", f"v{version}")
 
 
@@ -54,7 +35,7 @@ def unreleased(repository: Checkout, text: str) -> None:
     """Commit a change that users notice."""
     path = repository.root / "CHANGELOG.md"
     path.write_text(path.read_text().replace("## Unreleased\n", f"## Unreleased\n\n- {text}\n", 1))
-    commit(repository, "feat(charts): something new")
+    repository.commit("feat(charts): something new")
 
 
 def values(repository: Checkout, environment: str) -> dict[str, str]:
@@ -83,7 +64,7 @@ def test_the_first_release_is_the_present_version_and_the_next_one_follows_from_
     done = repository.run("release")
     assert done.returncode == 0, done.stderr
     assert f"these files say {PRESENT} now" in done.stdout
-    commit(repository, f"chore(release): v{PRESENT}")
+    repository.commit(f"chore(release): v{PRESENT}")
     repository.git("tag", f"v{PRESENT}")
     unreleased(repository, "something new")
     major, minor, _ = PRESENT.split(".")

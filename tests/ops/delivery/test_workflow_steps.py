@@ -1,0 +1,290 @@
+"""The steps of the workflows, run as GitHub runs them, in a copy of this repository.
+
+There is no container engine here, no registry, no GitHub and no kind: `docker`, `grype`, `cosign`, `gh` and `kind` are
+stand-ins that note what they were asked for, so these tests show what is asked in which order, not what comes of it.
+"""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from airflow_ops.delivery.release import present_version
+from airflow_ops.environments import official_chart
+from airflow_ops.paths import ROOT
+from support.chart_rendering import needs_chart
+from support.repository_copy import copy_repository
+from support.small_checkout import Checkout
+
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yaml"))
+PRESENT = present_version()
+IMAGE = f"registry.example.com/data/airflow-platform:3.3.2-{PRESENT}"
+STAND_IN = r"""#!/usr/bin/env bash
+program=$(basename "$0")
+case "$*" in *" -" | *--password-stdin*) input=$(cat) ;; esac
+printf '%s %s\n' "$program" "$*" >>"$NOTES"
+[ -z "$input" ] || printf 'input: %s\n' "$input" >>"$NOTES"
+[ "$program" != "${FAILS:-}" ] || { echo "$program fails" >&2; exit 1; }
+case "$program $1 $2" in
+  "docker manifest inspect") echo "${MANIFEST:-no such manifest: $3}" >&2; [ "${MANIFEST:-}" = there ] ;;
+  "gh release view") echo "${RELEASE:-release not found}" >&2; [ "${RELEASE:-}" = there ] ;;
+  "kind get clusters") echo airflow ;;
+esac || exit 1
+while [ $# -gt 0 ]; do
+  [ "$1" != --metadata-file ] || echo '{"containerimage.digest": "sha256:0123"}' >"$2"
+  shift
+done
+"""
+ELSEWHERE = {
+    "make tools": ".ci/run",
+    "make tools ARGS=image": "by hand: it compiles for minutes",
+    "make test": ".ci/run",
+    "make verify": ".ci/run",
+    "make test-local": ".ci/run",
+    "make secrets-scan": ".ci/run",
+    "make e2e": ".ci/run",
+    "make deploy ENV=dev": "tests/e2e deploys dev by it",
+    "make e2e-upgrade": "by hand: two hours",
+    "make sbom": "by hand: it asks the internet",
+    "make audit": "by hand: it asks the internet",
+}
+"""Steps that no test of this file runs, and where they are run."""
+HERE = {"cluster-up", "comment", "commits", "deps", "e2e-images", "image", "propose", "publish", "review"}
+"""The targets whose steps the tests of this file run."""
+
+
+@dataclass
+class Runner:
+    """A machine of GitHub's with the copy.
+
+    Attributes:
+        repository: The copy.
+        programs: The folder of the stand-ins.
+        notes: What they were asked for.
+    """
+
+    repository: Checkout
+    programs: Path
+    notes: Path
+
+    def run(self, target: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run the step of a target, as a workflow has it, with the shell that GitHub uses.
+
+        Args:
+            target: One of `HERE`.
+            **environment: What the workflow puts into the step's environment.
+        """
+        assert target in HERE
+        (step,) = (each for each in steps() if each.split()[1] == target)
+        kept = self.repository.environ
+        variables = {
+            "PATH": f"{self.programs}:{kept['PATH']}",
+            "NOTES": str(self.notes),
+            # The environment is that of this checkout.
+            "MAKEFLAGS": "-- MAKE_ENVIRONMENT=true",
+            "GITHUB_STEP_SUMMARY": str(self.programs / "summary.md"),
+            "CI": "true",
+            **{f"GIT_{who}_{what}": "e2e" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+        }
+        return subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step],
+            cwd=self.repository.root,
+            env=kept | variables | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def asked(self) -> list[str]:
+        """What the stand-ins were asked for, in this order."""
+        return self.notes.read_text().splitlines() if self.notes.exists() else []
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Runner:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("docker", "grype", "cosign", "gh", "kind"):
+        (programs / name).write_text(STAND_IN)
+        (programs / name).chmod(0o755)
+    return Runner(copy_repository(tmp_path), programs, tmp_path / "notes")
+
+
+@pytest.fixture
+def chart(runner: Runner) -> None:
+    """The official chart, without which nothing can be rendered."""
+    needs_chart()
+    runner.repository.environ["AIRFLOW_CHART_ARCHIVE"] = str(official_chart.ensure())
+
+
+def steps() -> dict[str, dict[str, Any]]:
+    """Every text that the workflows run, with its step."""
+    jobs = [job for path in WORKFLOWS for job in yaml.safe_load(path.read_text())["jobs"].values()]
+    return {step["run"]: step for job in jobs for step in job["steps"] if "run" in step}
+
+
+def release(runner: Runner) -> None:
+    """Commit the release of the present version."""
+    done = runner.repository.run("release", PRESENT)
+    assert done.returncode == 0, done.stderr
+    runner.repository.commit(f"chore(release): v{PRESENT}")
+
+
+def test_every_step_is_run_by_a_test_or_said_to_be_run_elsewhere() -> None:
+    assert {each for each in steps() if each.split()[1] not in HERE} == set(ELSEWHERE)
+    in_ci = (ROOT / ".ci/run").read_text().splitlines()
+    for step, where in ELSEWHERE.items():
+        assert where != ".ci/run" or step in in_ci, step
+
+
+def test_a_pull_request_is_reviewed(runner: Runner, chart: None) -> None:
+    runner.repository.git("switch", "--quiet", "--create", "change")
+    values = runner.repository.root / "values/prod.yaml"
+    values.write_text(values.read_text().replace("parallelism: 32", "parallelism: 33"))
+    runner.repository.commit("feat(prod): one task more")
+    assert runner.run("deps").returncode == 0
+    done = runner.run("commits", BASE="main")
+    assert done.returncode == 0, done.stderr
+    done = runner.run("review", BASE="main")
+    assert done.returncode == 0, done.stderr
+    done = runner.run("comment", PULL_REQUEST="7")
+    assert done.returncode == 0, done.stderr
+    assert runner.asked()[0] == "gh pr comment 7 --edit-last --create-if-none --body-file -"
+    changes = re.findall(r"<summary>(\w+): (\d+) changed", "\n".join(runner.asked()))
+    assert [name for name, count in changes if int(count)] == ["prod"]
+    assert (runner.programs / "summary.md").read_text() == (runner.repository.root / "review.md").read_text()
+    failed = runner.run("review", BASE="nothing")
+    assert failed.returncode != 0
+
+
+def test_a_comment_is_cut_to_what_github_takes(runner: Runner) -> None:
+    (runner.repository.root / "review.md").write_text("word\n" * 20_000)
+    assert runner.run("comment", PULL_REQUEST="7").returncode == 0
+    assert len(runner.notes.read_text()) < 65_536
+    assert "`make review` shows all of it" in runner.notes.read_text()
+
+
+def test_an_image_is_looked_at(runner: Runner) -> None:
+    done = runner.run("image")
+    assert done.returncode == 0, done.stderr
+    build, scan, dags = runner.asked()
+    assert build == "docker buildx build --file image/Dockerfile --tag airflow-platform:test --load ."
+    assert scan == "grype docker:airflow-platform:test --only-fixed --fail-on high"
+    assert re.match("docker run .*--network none .*airflow dags list-import-errors --local", dags)
+
+
+def test_what_was_not_released_is_not_published(runner: Runner) -> None:
+    done = runner.run("publish")
+    assert done.returncode == 0, done.stderr
+    assert f"CHANGELOG.md has no section of {PRESENT}" in done.stdout
+    assert runner.asked() == []
+
+
+def test_a_release_is_published_once_its_images_are_there(runner: Runner) -> None:
+    release(runner)
+    done = runner.run("publish", REGISTRY_USER="ci", REGISTRY_PASSWORD="swordfish")  # noqa: S106
+    assert done.returncode == 0, done.stderr
+    words = [" ".join(line.split()[:3]) for line in runner.asked() if not line.startswith("input: ")]
+    assert words[:9] == [
+        "gh release view",
+        "docker login --username",
+        "docker manifest inspect",
+        "docker buildx build",
+        f"grype docker:{IMAGE} --only-fixed",
+        "docker run --rm",
+        "docker buildx build",
+        "cosign sign --yes",
+        "gh release create",
+    ]
+    asked = "\n".join(runner.asked())
+    assert f"cosign sign --yes {IMAGE.rpartition(':')[0]}@sha256:0123\n" in asked
+    assert "docker login --username ci --password-stdin registry.example.com\ninput: swordfish\n" in asked
+    assert f"gh release create v{PRESENT} --target" in asked
+    assert "input: - " in asked, "the section of the changelog"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "complaint", "last"),
+    [
+        ({"FAILS": "grype"}, "grype fails", "grype"),
+        ({"FAILS": "cosign"}, "cosign fails", "cosign"),
+        ({"MANIFEST": "connection refused"}, "connection refused", "docker manifest inspect"),
+        ({"RELEASE": "HTTP 502"}, "HTTP 502", "gh release view"),
+    ],
+)
+def test_what_is_not_seen_to_be_right_is_not_published(
+    runner: Runner, trouble: dict[str, str], complaint: str, last: str
+) -> None:
+    release(runner)
+    done = runner.run("publish", **trouble)
+    assert done.returncode != 0
+    assert complaint in done.stderr
+    assert runner.asked()[-1].startswith(last)
+    assert "gh release create" not in "\n".join(runner.asked())
+
+
+def test_what_is_published_stays(runner: Runner) -> None:
+    release(runner)
+    done = runner.run("publish", RELEASE="there")
+    assert (done.returncode, len(runner.asked())) == (0, 1)
+    done = runner.run("publish", MANIFEST="there")
+    assert done.returncode == 0, done.stderr
+    assert f"{IMAGE} is published already" in done.stdout
+    assert "buildx" not in "\n".join(runner.asked())
+    assert f"gh release create v{PRESENT}" in "\n".join(runner.asked())
+
+
+def test_a_release_is_proposed(runner: Runner) -> None:
+    done = runner.run("propose", WHAT="release", VERSION="")
+    assert done.returncode == 0, done.stderr
+    assert runner.asked()[0] == (
+        f"gh pr create --head propose/release-v{PRESENT} --title chore(release): v{PRESENT} --body-file -"
+    )
+    assert pushed(runner, f"propose/release-v{PRESENT}") == f"chore(release): v{PRESENT}"
+
+
+def test_an_environment_is_proposed_to_follow_a_release(runner: Runner, chart: None) -> None:
+    release(runner)
+    runner.repository.git("tag", f"v{PRESENT}")
+    same = runner.run("propose", WHAT="staging", VERSION=f"v{PRESENT}")
+    assert (same.returncode, runner.asked()) == (0, []), same.stderr
+    assert "nothing to propose" in same.stdout
+    changelog = runner.repository.root / "CHANGELOG.md"
+    changelog.write_text(changelog.read_text().replace("## Unreleased\n", "## Unreleased\n\n- New.\n", 1))
+    runner.repository.commit("feat(charts): something new")
+    assert runner.repository.run("release", "0.77.0").returncode == 0
+    runner.repository.commit("chore(release): v0.77.0")
+    runner.repository.git("tag", "v0.77.0")
+    early = runner.run("propose", WHAT="prod", VERSION="v0.77.0")
+    assert early.returncode != 0
+    assert "it has not run there" in " ".join(early.stderr.split())
+    done = runner.run("propose", WHAT="staging", VERSION="v0.77.0")
+    assert done.returncode == 0, done.stderr
+    assert pushed(runner, "propose/staging-v0.77.0") == "feat(staging): follow v0.77.0"
+    assert f"input: What v0.77.0 changes in staging, compared with v{PRESENT}:" in runner.asked()
+    assert any(re.match(r"\+ +image: .*-0\.77\.0$", line) for line in runner.asked())
+
+
+def pushed(runner: Runner, branch: str) -> str:
+    """The subject of the last commit of a branch of the origin."""
+    command = ["git", "log", "-1", "--format=%s", branch]
+    origin = runner.repository.root.parent / "origin.git"
+    return subprocess.run(command, cwd=origin, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_nightly_upgrade_has_its_cluster_and_its_images(runner: Runner) -> None:
+    done = runner.run("cluster-up")
+    assert done.returncode == 0, done.stderr
+    assert "docker build --file image/Dockerfile" in "\n".join(runner.asked())
+    done = runner.run("e2e-images")
+    assert done.returncode == 0, done.stderr
+    former, operations, load = runner.asked()[-3:]
+    assert re.search(
+        r"--tag docker.io/library/airflow-platform:e2e-3.2.2 --build-arg AIRFLOW_IMAGE=apache/airflow:3.2.2", former
+    )
+    assert "--file image/operations/Dockerfile --tag docker.io/library/airflow-operations:dev" in operations
+    assert load.startswith("kind load docker-image docker.io/library/airflow-platform:e2e-3.2.2")
