@@ -149,6 +149,16 @@ REFUSED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         {"platform": {"gitMirror": {"replicas": "two"}}},
         ["/platform/gitMirror/replicas"],
     ),
+    "DAGs in a bucket without a folder": (
+        "airflow-blue",
+        {"global": {"dagBundle": {"kind": "s3", "uri": "s3://lake"}}},
+        ["/global/dagBundle/uri"],
+    ),
+    "DAGs in object storage without an address": (
+        "airflow-platform",
+        {"global": {"dagBundle": {"kind": "s3"}}},
+        ["/global/dagBundle/uri"],
+    ),
     "wrong colour": ("airflow-platform", {"global": {"activeColour": "red"}}, ["/global/activeColour"]),
     "missing value": ("airflow-blue", {"global": {"environment": ""}}, ["/global/environment"]),
     "missing part": (

@@ -1,5 +1,6 @@
 """What tests of the charts look at: the manifests of an environment, and what Helm answers to other values."""
 
+import configparser
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -90,6 +91,12 @@ class HelmOutput:
         found = [o for o in self.objects if o["kind"] == kind and o["metadata"]["name"].startswith(name)]
         assert len(found) == 1, [o["metadata"]["name"] for o in found] or self.error
         return found[0]
+
+    def config(self) -> configparser.ConfigParser:
+        """Airflow's configuration in the release."""
+        parsed = configparser.ConfigParser(interpolation=None)
+        parsed.read_string(self.one("ConfigMap", "airflow-blue-config")["data"]["airflow.cfg"])
+        return parsed
 
 
 Render = Callable[..., HelmOutput]

@@ -34,6 +34,14 @@ release: {{ .root.Release.Name }}
 {{- if $bundle.subdir -}}
 {{- $_ := set $kwargs "subdir" $bundle.subdir -}}
 {{- end -}}
+{{- else if eq $bundle.kind "s3" -}}
+{{- $classpath = "airflow.providers.amazon.aws.bundles.s3.S3DagBundle" -}}
+{{- $address := trimPrefix "s3://" $bundle.uri | splitn "/" 2 -}}
+{{- $host := splitList "@" $address._0 -}}
+{{- $kwargs = merge $kwargs (dict "bucket_name" (last $host) "prefix" (printf "%s/%s/" $address._1 $bundle.trackingRef)) -}}
+{{- if gt (len $host) 1 -}}
+{{- $_ := set $kwargs "aws_conn_id" (first $host) -}}
+{{- end -}}
 {{- else -}}
 {{- $_ := set $kwargs "path" $bundle.path -}}
 {{- end -}}

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from airflow_ops.console import command_group, counted, out, show, table
-from airflow_ops.options import AsJson, TrialOverlays
+from airflow_ops.options import AsJson, EnvironmentName, TrialOverlays
 
 app = command_group("dags", "Make, inspect, check and run DAGs: new, lint, test, run-all, then push.")
 
@@ -200,3 +200,19 @@ def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]], whole: i
     for row in rows:
         filled.add_row(*row)
     show(filled)
+
+
+@app.command()
+def upload(name: EnvironmentName, overlay: TrialOverlays = None) -> None:
+    """Copy the DAGs of a tag to object storage, for an environment whose global.dagBundle.kind is s3.
+
+    The tag is global.dagBundle.trackingRef. Each tag has a folder of its own
+    below global.dagBundle.uri, which never changes again. What is there already
+    is not sent again, so a copy that was cut off goes on. The credentials are
+    yours, as for `aws s3 cp`.
+
+    Example: airflow-ops dags upload prod
+    """
+    from airflow_ops.delivery.dag_upload import upload
+
+    upload(name, overlay)
