@@ -8,7 +8,7 @@ import yaml
 
 from airflow_ops import programs
 from airflow_ops.deployment.preflight import namespace_text
-from airflow_ops.environments.environment import Environment, read_entries
+from airflow_ops.environments.environment import Environment
 from airflow_ops.paths import ROOT, VALUES
 from support.chart_rendering import ENVIRONMENTS, Render, Rendered
 
@@ -102,12 +102,6 @@ def test_what_an_upgrade_moves_is_ignored_and_nothing_else(application_set: dict
 def test_objects_outlive_their_application(application_set: dict[str, Any]) -> None:
     policy = application_set["spec"]["syncPolicy"]
     assert policy == {"applicationsSync": "create-update", "preserveResourcesOnDeletion": True}
-
-
-def test_production_follows_a_tag() -> None:
-    entry = read_entries(ROOT)["prod"]
-    assert entry.argocd is not None
-    assert entry.argocd.revision.startswith("v")
 
 
 def test_claims_of_stateful_sets_name_what_kubernetes_fills_in(dev: Rendered) -> None:
