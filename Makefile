@@ -144,11 +144,11 @@ lock: ## resolve the requirements and write their locks
 
 .PHONY: propose
 propose: ## open a pull request with a release, or with the one that an environment is to follow: make propose WHAT=prod VERSION=v0.2.0
-	@$(MAKE_ENVIRONMENT) && ci/propose "$$WHAT" "$$VERSION"
+	@$(OPS) propose -- "$$WHAT" "$$VERSION"
 
 .PHONY: publish
-publish: ## publish the version of pyproject.toml, if it was released: images, tag, notes
-	@$(MAKE_ENVIRONMENT) && ci/publish
+publish: ## publish the version that was last released on main: images, tag, notes
+	@$(OPS) publish
 
 .PHONY: comment
 comment: ## write a file under a pull request: make comment PULL_REQUEST=1 FILE=review.md

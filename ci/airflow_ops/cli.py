@@ -28,6 +28,8 @@ VERBS = {
     "reconcile": "upgrades.reconcile:reconcile",
     "release": "delivery.release:release",
     "follow": "delivery.follow:follow",
+    "propose": "delivery.propose:propose",
+    "publish": "delivery.publish:publish",
     "compatibility": "upgrades.compatibility:compatibility",
     "smoke": "deployment.smoke:smoke",
     "backup": "recovery.backup:backup",

@@ -134,8 +134,13 @@ def test_a_revision_makes_the_hook(render: Render) -> None:
     assert {"name": "REVISION", "value": COMMIT} in container["env"]
     scripts = [each.one("ConfigMap", "airflow-operations")["data"] for each in (render("airflow-platform", ON), hooked)]
     assert "revision" not in scripts[0]
-    said = (scripts[1]["revision"], scripts[1]["activeColour"])
-    assert said == (COMMIT, "blue"), "Argo CD syncs only if an object differs, and a hook is none"
+    said = (scripts[1]["revision"], scripts[1]["arguments"])
+    assert said == (COMMIT, "reconcile dev --active-colour blue"), (
+        "Argo CD syncs only if an object differs, and a hook is none"
+    )
+    values["platform"]["operations"]["overlays"] = ["aws", "oidc"]
+    with_overlays = render("airflow-platform", values).one("Job", "airflow-operations-reconcile-")
+    assert with_overlays["spec"]["template"]["spec"]["containers"][0]["args"][-2:] == ["--overlays", "aws,oidc"]
     left, right = (
         each.one("Job", "airflow-migrate-")["metadata"]["name"] for each in (render("airflow-platform", ON), hooked)
     )

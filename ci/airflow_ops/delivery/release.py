@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 import tomllib
 from datetime import date
 from typing import Annotated
@@ -11,12 +10,13 @@ import typer
 from packaging.version import Version
 
 from airflow_ops.commits import git
-from airflow_ops.console import fail, out, styled
+from airflow_ops.console import ProblemError, fail, out, styled
+from airflow_ops.delivery import changelog
+from airflow_ops.delivery.images import check_names
 from airflow_ops.paths import ROOT
 
 CHANGELOG = ROOT / "CHANGELOG.md"
-UNRELEASED = "## Unreleased\n"
-VERSION = re.compile(r"\d+\.\d+\.\d+")
+VERSION = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}")
 
 
 def release(
@@ -28,10 +28,10 @@ def release(
 
     In CHANGELOG.md what is unreleased becomes the version's section. The version
     goes into pyproject.toml, and into the tags of DAGs and images in values/
-    (which files, says tool.commitizen in pyproject.toml). By default it follows
+    (which lines, says tool.commitizen in pyproject.toml). By default it follows
     from the Conventional Commits since the last tag: a new feature is a new minor
     version. Nothing is committed; a pull request with these changes is reviewed,
-    and once it is merged the workflow `release` makes the tag and the images.
+    and once it is merged the workflow `release` makes the images and the tag.
 
     Example: airflow-ops release 0.2.0
     """
@@ -39,10 +39,18 @@ def release(
     present = present_version()
     wanted = version or _next_version(present)
     _check_version(wanted, present)
-    changelog = with_section(CHANGELOG.read_text(), wanted, date.today())  # noqa: DTZ011 the day where the user is
+    # Line ends stay as they are.
+    with CHANGELOG.open(newline="") as file:
+        text = changelog.with_section(file.read(), wanted, date.today())  # noqa: DTZ011 the day where the user is
     if wanted != present:
         _commitizen("bump", "--version-files-only", "--yes", wanted)
-    CHANGELOG.write_text(changelog)
+    try:
+        check_names(wanted)
+    except ProblemError:
+        git("checkout", "--quiet", "HEAD", "--", ".")
+        raise
+    with CHANGELOG.open("w", newline="") as file:
+        file.write(text)
     out.print(git("diff", "--stat").rstrip())
     out.print(styled("ok", "green"), f"these files say {wanted} now. Look at `git diff`, then commit them as:")
     out.print(f'git commit --all --message "chore(release): v{wanted}"')
@@ -51,30 +59,6 @@ def release(
 def present_version() -> str:
     """The version in pyproject.toml."""
     return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
-
-
-def with_section(changelog: str, version: str, day: date) -> str:
-    """The changelog with what is unreleased as the section of a version.
-
-    Raises:
-        ProblemError: There is no section of unreleased changes, or nothing in it, or a section of this version already.
-    """
-    before, found, after = changelog.partition(UNRELEASED)
-    if f"\n## {version} " in changelog:
-        raise fail(f"CHANGELOG.md has a section of {version} already.", "Name another version.", 2)
-    if not found or not after.partition("\n## ")[0].strip():
-        raise fail(
-            "CHANGELOG.md has no unreleased changes.",
-            "Write under `## Unreleased` what users of this repository notice, and commit it.",
-            2,
-        )
-    return f"{before}{UNRELEASED}\n## {version} ({day})\n{after}"
-
-
-def notes(changelog: str, version: str) -> str:
-    """The section of a version, without its heading; empty if there is none."""
-    _, _, after = f"\n{changelog}".partition(f"\n## {version} ")
-    return after.partition("\n")[2].partition("\n## ")[0].strip()
 
 
 def _check_version(wanted: str, present: str) -> None:
@@ -132,8 +116,3 @@ def _commitizen(*arguments: str) -> str:
             2,
         )
     return done.stdout
-
-
-if __name__ == "__main__":
-    # For ci/publish and ci/propose.
-    print(present_version() if sys.argv[1] == "version" else notes(CHANGELOG.read_text(), present_version()))

@@ -61,7 +61,12 @@ class Environment:
 
     @classmethod
     def load(
-        cls, name: str, trial: Iterable[str] | None = (), root: Path = ROOT, active_colour: str | None = None
+        cls,
+        name: str,
+        trial: Iterable[str] | None = (),
+        root: Path = ROOT,
+        active_colour: str | None = None,
+        own: Iterable[str] | None = None,
     ) -> Self:
         """Load an environment from a checkout.
 
@@ -70,6 +75,7 @@ class Environment:
             trial: Further overlays, applied after those of the environment.
             root: The checkout.
             active_colour: The colour that users reach; by default what the two files say.
+            own: The environment's overlays; by default those of k8s/environments.yaml in this checkout.
 
         Raises:
             ProblemError: The environment or an overlay does not exist, or k8s/environments.yaml cannot be read.
@@ -84,7 +90,7 @@ class Environment:
                 exit_code=2,
             )
         entry = entries[name]
-        overlays = tuple(dict.fromkeys([*entry.overlays, *(trial or ())]))
+        overlays = tuple(dict.fromkeys([*(entry.overlays if own is None else own), *(trial or ())]))
         active_colour = active_colour or (entry.argocd.activeColour if entry.argocd else None)
         environment = cls(name, tuple(entry.contexts), overlays, root, active_colour)
         _check_files(environment)
@@ -121,13 +127,22 @@ class Environment:
         return f"{image['repository']}:{image['tag']}"
 
     @property
+    def is_brought_by_argocd(self) -> bool:
+        """Whether Argo CD brings it to its cluster.
+
+        Raises:
+            ProblemError: See `read_entries`.
+        """
+        return read_entries(self.root)[self.name].argocd is not None
+
+    @property
     def active_colour_key(self) -> str:
         """The key that says which colour users reach, and its file, for messages.
 
         Raises:
             ProblemError: See `read_entries`.
         """
-        if read_entries(self.root)[self.name].argocd:
+        if self.active_colour or self.is_brought_by_argocd:
             return f"{self.name}.argocd.activeColour in {FILE}"
         return f"global.activeColour in values/{self.name}.yaml"
 

@@ -127,8 +127,8 @@ def diff(
             bar.add_task("comparing", total=None)
             environment = Environment.load(name, overlay)
             colour = colour or active_colour(environment)
-            after = _at(to, name, overlay, colour) if to else render_environment(environment, colour)
-            before = _at(ref, name, overlay, colour) if ref else []
+            after = _at(to, environment, overlay, colour) if to else render_environment(environment, colour)
+            before = _at(ref, environment, overlay, colour) if ref else []
             changes = compare(before, after) if ref else _against_cluster(environment, colour, after)
     except ProblemError as problem:
         problem.exit_code = 2
@@ -138,8 +138,10 @@ def diff(
         raise typer.Exit(1)
 
 
-def _at(ref: str, name: str, trial: list[str] | None, colour: Colour) -> list[Manifest]:
+def _at(ref: str, environment: Environment, trial: list[str] | None, colour: Colour) -> list[Manifest]:
     """The manifests of an environment at a commit, with the overlays that it has there.
+
+    What Argo CD brings has those of the working tree, because Argo CD reads them on main.
 
     Both sides of a comparison have the working tree's colour: with two colours the name of every object would differ.
 
@@ -149,7 +151,8 @@ def _at(ref: str, name: str, trial: list[str] | None, colour: Colour) -> list[Ma
     try:
         with checkout(ref) as root:
             _copy_official_chart(root)
-            return render_environment(Environment.load(name, trial, root, colour), colour)
+            own = environment.overlays if environment.is_brought_by_argocd else None
+            return render_environment(Environment.load(environment.name, trial, root, colour, own), colour)
     except ProblemError as problem:
         raise fail(
             f"at {ref}: {problem.message}", "Name a ref at which this environment can be rendered.", 2

@@ -26,6 +26,10 @@ def reconcile(
         Colour | None,
         typer.Option(help="The colour to promote; by default what values/ and k8s/environments.yaml say."),
     ] = None,
+    overlays: Annotated[
+        str | None,
+        typer.Option(help="The overlays of ENV with commas; by default those of k8s/environments.yaml in this commit."),
+    ] = None,
 ) -> None:
     """Bring the Airflow of an environment to what this commit says; the Job after a sync of Argo CD runs it.
 
@@ -37,7 +41,8 @@ def reconcile(
 
     Example: airflow-ops reconcile dev
     """
-    cluster = connect(Environment.load(name, active_colour=active_colour))
+    own = None if overlays is None else list(filter(None, overlays.split(",")))
+    cluster = connect(Environment.load(name, active_colour=active_colour, own=own))
     manifests = deployment_preflight.check_files(cluster)
     with lease.hold(cluster, "reconcile") as holding:
         store = RecordStore(cluster)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
+import boto3  # type: ignore[import-untyped]
 import httpx
 import pytest
 from moto.server import ThreadedMotoServer
@@ -92,7 +92,7 @@ def airflow(folder: Path, environment: dict[str, str], *arguments: str) -> subpr
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
     }
-    command = [ROOT / ".venv/bin/airflow", *arguments]
+    command = [str(ROOT / ".venv/bin/airflow"), *arguments]
     return subprocess.run(command, env=base | own | environment, capture_output=True, text=True, check=False)
 
 

@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from airflow_ops.console import ProblemError
+from airflow_ops.delivery.changelog import sections, with_section
 from airflow_ops.delivery.follow import with_revision
-from airflow_ops.delivery.release import CHANGELOG, present_version, with_section
+from airflow_ops.delivery.release import present_version
 from airflow_ops.environments.environment import FILE
 from airflow_ops.paths import ROOT
 from support.repository_copy import copy_repository
@@ -24,11 +25,18 @@ def repository(tmp_path: Path) -> Checkout:
 
 
 def release(repository: Checkout, version: str) -> None:
-    """Release a version with its tag, as the workflow makes it."""
+    """Release a version with its tag, and merge it."""
     done = repository.run("release", version)
     assert done.returncode == 0, done.stderr
-    repository.commit(f"chore(release): v{version}")
+    merge(repository, f"chore(release): v{version}")
     repository.git("tag", f"v{version}")
+    repository.git("push", "--quiet", "origin", f"v{version}")
+
+
+def merge(repository: Checkout, message: str) -> None:
+    """Commit everything to the origin's main."""
+    repository.commit(message)
+    repository.git("push", "--quiet", "origin", "HEAD:main")
 
 
 def unreleased(repository: Checkout, text: str) -> None:
@@ -78,6 +86,8 @@ def test_the_first_release_is_the_present_version_and_the_next_one_follows_from_
         ("0.0.1", f"pyproject.toml says {PRESENT}, which is newer"),
         ("v1", "'v1' is no version"),
         ("1.2", "'1.2' is no version"),
+        ("00.02.000", "'00.02.000' is no version"),
+        ("0.٢.0", "'0.٢.0' is no version"),
         ("--help-me", "No such option"),
         (NEXT, f"the tag v{NEXT} exists"),
     ],
@@ -108,23 +118,85 @@ def test_a_release_is_not_mixed_with_other_changes(repository: Checkout) -> None
     assert "1 files differ from HEAD, the first of them README.md" in refused.stderr
 
 
-def test_a_section_is_written_once() -> None:
-    text = CHANGELOG.read_text()
-    with pytest.raises(ProblemError, match="has a section of 9.9.9 already"):
-        with_section(with_section(text, "9.9.9", date(2026, 1, 1)), "9.9.9", date(2026, 1, 2))
-    with pytest.raises(ProblemError, match="no unreleased changes"):
-        with_section("# Changelog\n", "9.9.9", date(2026, 1, 1))
+def test_a_line_that_would_keep_its_version_is_named_and_nothing_is_written(repository: Checkout) -> None:
+    """What commitizen does not find it leaves out, and says nothing."""
+    path = repository.root / "values/prod.yaml"
+    path.write_text(path.read_text().replace(f"3.3.2-{PRESENT}", "3.3.2-rebuilt"))
+    repository.commit("fix(prod): another image")
+    refused = repository.run("release", NEXT)
+    assert refused.returncode == 2
+    assert "global.image.tag of prod is '3.3.2-rebuilt', which does not end in 0.77.0" in " ".join(
+        refused.stderr.split()
+    )
+    assert not repository.changed()
+    repository.set("prod.yaml", {"global": {"image": {"tag": f"3.3.2-{NEXT}"}}})
+    repository.set("prod.yaml", {"platform": {"operations": {"image": "registry.example.com/airflow-operations:1"}}})
+    repository.commit("feat(prod): the Jobs' image")
+    refused = repository.run("release", NEXT)
+    assert "platform.operations.image of prod is" in refused.stderr
 
 
-def test_environments_take_a_release_one_after_the_other(repository: Checkout) -> None:
+def test_dags_that_follow_a_branch_go_on_to(repository: Checkout) -> None:
+    path = repository.root / "values/staging.yaml"
+    path.write_text(path.read_text().replace(f"trackingRef: v{PRESENT}", "trackingRef: staging"))
+    repository.commit("feat(staging): DAGs by deploy-dags")
     release(repository, NEXT)
-    early = repository.run("follow", "prod", f"v{NEXT}")
-    assert early.returncode == 2
-    assert f"staging follows v{PRESENT}, which does not contain v{NEXT}" in " ".join(early.stderr.split())
+    assert values(repository, "staging")["dags"] == "staging"
+    assert repository.run("follow", "staging", f"v{NEXT}").returncode == 0
+
+
+FENCED = """# Changelog
+
+## Unreleased
+
+- New:
+
+```text
+## Unreleased
+## 0.1.0 (2025-01-01)
+```
+
+## 0.1.0 (2025-01-01)
+
+- Old.
+"""
+
+
+def test_a_section_is_written_below_the_heading_and_read_to_its_end() -> None:
+    written = with_section(FENCED, "0.2.0", date(2026, 1, 1))
+    assert written == FENCED.replace("## Unreleased\n\n- New", "## Unreleased\n\n## 0.2.0 (2026-01-01)\n\n- New", 1)
+    assert list(sections(written)) == ["Unreleased", "0.2.0", "0.1.0"]
+    assert sections(written)["0.2.0"].endswith("```")
+    assert sections(written)["0.1.0"] == "- Old."
+    windows = FENCED.replace("\n", "\r\n")
+    assert with_section(windows, "0.2.0", date(2026, 1, 1)) == written.replace("\n", "\r\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("# Changelog\n", "no unreleased changes"),
+        ("## Unreleased\n## 0.1.0 (2025-01-01)\n- Old.\n", "no unreleased changes"),
+        ("## Unreleased\n### Added\n", "no unreleased changes"),
+        ("### Unreleased\n- New.\n", "no unreleased changes"),
+        ("## Unreleased\n- New.\n## Unreleased\n- New.\n", "two sections Unreleased"),
+        ("## Unreleased\n- New.\n## 0.2.0\n- Old.\n", "has a section of 0.2.0 already"),
+    ],
+)
+def test_a_changelog_from_which_no_section_can_be_made(text: str, complaint: str) -> None:
+    with pytest.raises(ProblemError, match=complaint):
+        with_section(text, "0.2.0", date(2026, 1, 1))
+
+
+def test_environments_take_a_version_one_after_the_other(repository: Checkout) -> None:
+    release(repository, NEXT)
     staged = repository.run("follow", "staging", f"v{NEXT}")
     assert staged.returncode == 0, staged.stderr
+    early = repository.run("follow", "prod", f"v{NEXT}")
+    assert early.returncode == 2
+    assert f"staging follows v{PRESENT} on main, and has never followed v{NEXT}" in " ".join(early.stderr.split())
+    merge(repository, "feat(staging): follow")
     comments = [line for line in (ROOT / FILE).read_text().splitlines() if "#" in line]
-    assert revisions(repository)["staging"] == f"v{NEXT}"
     done = repository.run("follow", "prod", f"v{NEXT}")
     assert done.returncode == 0, done.stderr
     assert revisions(repository) == {"staging": f"v{NEXT}", "prod": f"v{NEXT}"}
@@ -133,25 +205,37 @@ def test_environments_take_a_release_one_after_the_other(repository: Checkout) -
     assert (again.returncode, again.stdout) == (0, f"prod follows v{NEXT} already\n")
 
 
+def test_a_version_that_staging_left_out_is_not_for_prod_but_one_that_it_had_is(repository: Checkout) -> None:
+    for version in ("0.77.0", "0.78.0", "0.79.0"):
+        unreleased(repository, f"new in {version}")
+        release(repository, version)
+    for version in ("0.77.0", "0.79.0"):
+        assert repository.run("follow", "staging", f"v{version}").returncode == 0
+        merge(repository, f"feat(staging): follow v{version}")
+    assert repository.run("follow", "prod", "v0.78.0").returncode == 2
+    assert repository.run("follow", "prod", "v0.77.0").returncode == 0
+
+
 def test_what_an_environment_may_not_follow_is_refused(repository: Checkout) -> None:
-    repository.git("tag", "v0.1.0")
-    repository.git("tag", "v9.0.0")
-    unreleased(repository, "something new")
+    release(repository, NEXT)
+    repository.git("tag", "v8.0.0", f"v{NEXT}")
+    repository.git("push", "--quiet", "origin", "v8.0.0")
+    repository.git("tag", "v8.1.0", f"v{NEXT}")
+    repository.git("switch", "--quiet", "--create", "other")
+    repository.commit("feat(base): nobody has seen it")
+    repository.git("tag", "v8.2.0")
     for arguments, complaint in (
-        (("dev", "v0.1.0"), "Argo CD does not bring dev"),
-        (("prod", "main"), "there is no tag 'main'"),
-        (("prod", "v8.8.8"), "there is no tag 'v8.8.8'"),
-        (("nowhere", "v0.1.0"), "environment 'nowhere' does not exist"),
-        (("staging", "v9.0.0"), "at v9.0.0 global.dagBundle.trackingRef of staging is v"),
+        (("dev", f"v{NEXT}"), "Argo CD does not bring dev"),
+        (("prod", "main"), "'main' is no version of this checkout"),
+        (("prod", "v9.9.9"), "'v9.9.9' is no version of this checkout"),
+        (("nowhere", f"v{NEXT}"), "environment 'nowhere' does not exist"),
+        (("staging", "v8.0.0"), "global.image.tag of staging is '3.3.2-0.77.0', which does not end in 8.0.0"),
+        (("staging", "v8.1.0"), "the origin has no tag v8.1.0"),
+        (("staging", "v8.2.0"), "v8.2.0 is not in origin/main: nobody has reviewed it"),
     ):
         refused = repository.run("follow", *arguments)
         assert refused.returncode == 2, arguments
         assert complaint in " ".join(refused.stderr.split())
-    release(repository, NEXT)
-    early = repository.run("follow", "prod", f"v{NEXT}")
-    assert early.returncode == 2
-    assert f"which does not contain v{NEXT}: it has not run there" in " ".join(early.stderr.split())
-    assert f"airflow-ops follow staging v{NEXT}" in early.stderr
     frozen = (
         (repository.root / FILE)
         .read_text()
@@ -163,10 +247,26 @@ def test_what_an_environment_may_not_follow_is_refused(repository: Checkout) -> 
     assert "staging is frozen" in refused.stderr
 
 
+ENTRIES = "a:\n  argocd:\n    # One.\n    revision: v1.0.0  # kept\nb:\n  argocd:\n    revision: v1.0.0"
+
+
 def test_only_the_line_of_the_environment_changes() -> None:
-    text = "a:\n  argocd:\n    # One.\n    revision: v1\nb:\n  argocd:\n    revision: v1\n"
-    changed = with_revision(text, "a", "v2")
-    assert changed == text.replace("v1", "v2", 1)
-    assert with_revision(text, "b", "v2") == "v2".join(text.rsplit("v1", 1))
-    with pytest.raises(ProblemError, match="the line `revision:` of a was not found"):
-        with_revision("a: {argocd: {revision: v1}}\n", "a", "v2")
+    assert with_revision(ENTRIES, "a", "v2.0.0") == ENTRIES.replace("v1", "v2", 1)
+    assert with_revision(ENTRIES, "b", "v2.0.0") == "v2".join(ENTRIES.rsplit("v1", 1))
+    windows = ENTRIES.replace("\n", "\r\n")
+    assert with_revision(windows, "a", "v2.0.0") == windows.replace("v1", "v2", 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: {argocd: {revision: v1}}\n",
+        "a:\n  argocd:\n    revision: &tag v1\nb:\n  argocd:\n    revision: *tag\n",
+        "b:\n  argocd:\n    revision: &tag v1\na:\n  argocd:\n    revision: *tag\n",
+        "a:\n  argocd:\n    revision: >-\n      v1\n",
+        "a:\n  note:\n    revision: v1\n  argocd:\n    revision: v1\n",
+    ],
+)
+def test_a_line_that_cannot_be_changed_alone_is_left_alone(text: str) -> None:
+    with pytest.raises(ProblemError, match="the line `revision:` of a cannot be changed without anything else"):
+        with_revision(text, "a", "v2.0.0")

@@ -23,17 +23,20 @@ from support.small_checkout import Checkout
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yaml"))
 PRESENT = present_version()
 IMAGE = f"registry.example.com/data/airflow-platform:3.3.2-{PRESENT}"
+DIGEST = f"{IMAGE.rpartition(':')[0]}@sha256:0123"
 STAND_IN = r"""#!/usr/bin/env bash
 program=$(basename "$0")
 case "$*" in *" -" | *--password-stdin*) input=$(cat) ;; esac
 printf '%s %s\n' "$program" "$*" >>"$NOTES"
 [ -z "$input" ] || printf 'input: %s\n' "$input" >>"$NOTES"
-[ "$program" != "${FAILS:-}" ] || { echo "$program fails" >&2; exit 1; }
-case "$program $1 $2" in
-  "docker manifest inspect") echo "${MANIFEST:-no such manifest: $3}" >&2; [ "${MANIFEST:-}" = there ] ;;
-  "gh release view") echo "${RELEASE:-release not found}" >&2; [ "${RELEASE:-}" = there ] ;;
-  "kind get clusters") echo airflow ;;
-esac || exit 1
+if [ -n "${FAILS:-}" ] && [[ "$program $*" == *"$FAILS"* ]]; then echo "$FAILS fails" >&2; exit 1; fi
+case "$program $1 $2 $3" in
+  "docker buildx imagetools inspect")
+    if [ ! -e "$REGISTRY/${4//\//_}" ]; then echo "${INSPECT:-ERROR: $4: not found}" >&2; exit 1; fi ;;
+  "docker buildx imagetools create") : >"$REGISTRY/${5//\//_}" ;;
+  "gh pr view "*) echo "${PULL_REQUEST_IS:-}" ;;
+  "kind get clusters "*) echo airflow ;;
+esac
 while [ $# -gt 0 ]; do
   [ "$1" != --metadata-file ] || echo '{"containerimage.digest": "sha256:0123"}' >"$2"
   shift
@@ -65,11 +68,13 @@ class Runner:
         repository: The copy.
         programs: The folder of the stand-ins.
         notes: What they were asked for.
+        registry: A file for each image that has its tag.
     """
 
     repository: Checkout
     programs: Path
     notes: Path
+    registry: Path
 
     def run(self, target: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the step of a target, as a workflow has it, with the shell that GitHub uses.
@@ -84,6 +89,7 @@ class Runner:
         variables = {
             "PATH": f"{self.programs}:{kept['PATH']}",
             "NOTES": str(self.notes),
+            "REGISTRY": str(self.registry),
             # The environment is that of this checkout.
             "MAKEFLAGS": "-- MAKE_ENVIRONMENT=true",
             "GITHUB_STEP_SUMMARY": str(self.programs / "summary.md"),
@@ -111,7 +117,9 @@ def runner(tmp_path: Path) -> Runner:
     for name in ("docker", "grype", "cosign", "gh", "kind"):
         (programs / name).write_text(STAND_IN)
         (programs / name).chmod(0o755)
-    return Runner(copy_repository(tmp_path), programs, tmp_path / "notes")
+    registry = tmp_path / "registry"
+    registry.mkdir()
+    return Runner(copy_repository(tmp_path), programs, tmp_path / "notes", registry)
 
 
 @pytest.fixture
@@ -127,11 +135,24 @@ def steps() -> dict[str, dict[str, Any]]:
     return {step["run"]: step for job in jobs for step in job["steps"] if "run" in step}
 
 
-def release(runner: Runner) -> None:
-    """Commit the release of the present version."""
-    done = runner.repository.run("release", PRESENT)
+def merge(runner: Runner, message: str) -> None:
+    """Commit everything to the origin's main."""
+    runner.repository.commit(message)
+    runner.repository.git("push", "--quiet", "origin", "HEAD:main")
+
+
+def release(runner: Runner, version: str = PRESENT) -> str:
+    """Merge the release of a version; gives its commit."""
+    done = runner.repository.run("release", version)
     assert done.returncode == 0, done.stderr
-    runner.repository.commit(f"chore(release): v{PRESENT}")
+    merge(runner, f"chore(release): v{version}")
+    return of_origin(runner, "rev-parse", "main")
+
+
+def of_origin(runner: Runner, *command: str) -> str:
+    """The output of git about the origin."""
+    origin = runner.repository.root.parent / "origin.git"
+    return subprocess.run(["git", *command], cwd=origin, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_every_step_is_run_by_a_test_or_said_to_be_run_elsewhere() -> None:
@@ -184,96 +205,118 @@ def test_what_was_not_released_is_not_published(runner: Runner) -> None:
     assert runner.asked() == []
 
 
-def test_a_release_is_published_once_its_images_are_there(runner: Runner) -> None:
-    release(runner)
+def test_a_version_is_published_once_its_images_are_signed(runner: Runner) -> None:
+    commit = release(runner)
+    # Merged before this runs: it does not belong to the version.
+    (runner.repository.root / "plugins/later.py").write_text("")
+    merge(runner, "feat(plugins): a later one")
     done = runner.run("publish", REGISTRY_USER="ci", REGISTRY_PASSWORD="swordfish")  # noqa: S106
     assert done.returncode == 0, done.stderr
-    words = [" ".join(line.split()[:3]) for line in runner.asked() if not line.startswith("input: ")]
-    assert words[:9] == [
-        "gh release view",
-        "docker login --username",
-        "docker manifest inspect",
-        "docker buildx build",
-        f"grype docker:{IMAGE} --only-fixed",
-        "docker run --rm",
-        "docker buildx build",
-        "cosign sign --yes",
-        "gh release create",
+    asked = [line for line in runner.asked() if line.startswith(("docker ", "grype ", "cosign ", "gh "))]
+    assert [" ".join(line.split()[:4]) for line in asked if not line.startswith(("docker login", "gh"))] == [
+        "docker buildx inspect airflow-platform",
+        "docker buildx imagetools inspect",
+        "docker buildx build --builder",
+        "docker pull --quiet " + DIGEST,
+        f"grype docker:{DIGEST} --only-fixed --fail-on",
+        "docker run --rm --network",
+        f"cosign sign --yes {DIGEST}",
+        "docker buildx imagetools create",
     ]
-    asked = "\n".join(runner.asked())
-    assert f"cosign sign --yes {IMAGE.rpartition(':')[0]}@sha256:0123\n" in asked
-    assert "docker login --username ci --password-stdin registry.example.com\ninput: swordfish\n" in asked
-    assert f"gh release create v{PRESENT} --target" in asked
-    assert "input: - " in asked, "the section of the changelog"
+    everything = "\n".join(runner.asked())
+    assert f"imagetools create --tag {IMAGE} {DIGEST}\n" in everything
+    assert "docker login --username ci --password-stdin registry.example.com\ninput: swordfish\n" in everything
+    assert asked[-1] == f"gh release create v{PRESENT} --verify-tag --title v{PRESENT} --notes-file -"
+    assert "input: - " in everything, "the section of the changelog"
+    assert of_origin(runner, "rev-parse", f"v{PRESENT}") == commit
+    assert [each.name for each in runner.registry.iterdir()] == [IMAGE.replace("/", "_")]
+    again = runner.run("publish")
+    assert again.stdout == f"nothing to publish: v{PRESENT} exists\n"
 
 
 @pytest.mark.parametrize(
-    ("trouble", "complaint", "last"),
+    ("trouble", "complaint"),
     [
-        ({"FAILS": "grype"}, "grype fails", "grype"),
-        ({"FAILS": "cosign"}, "cosign fails", "cosign"),
-        ({"MANIFEST": "connection refused"}, "connection refused", "docker manifest inspect"),
-        ({"RELEASE": "HTTP 502"}, "HTTP 502", "gh release view"),
+        ({"FAILS": "grype docker"}, "grype docker fails"),
+        ({"FAILS": "docker run"}, "docker run fails"),
+        ({"FAILS": "cosign sign"}, "cosign sign fails"),
+        ({"INSPECT": "ERROR: lookup registry.example.com: host not found here"}, "does not say whether it is there"),
+        ({"INSPECT": "ERROR: unexpected status 502"}, "does not say whether it is there"),
+        ({"FAILS": "imagetools create"}, "imagetools create fails"),
     ],
 )
-def test_what_is_not_seen_to_be_right_is_not_published(
-    runner: Runner, trouble: dict[str, str], complaint: str, last: str
+def test_what_is_not_seen_to_be_right_gets_no_name_until_it_is(
+    runner: Runner, trouble: dict[str, str], complaint: str
 ) -> None:
     release(runner)
     done = runner.run("publish", **trouble)
     assert done.returncode != 0
-    assert complaint in done.stderr
-    assert runner.asked()[-1].startswith(last)
-    assert "gh release create" not in "\n".join(runner.asked())
+    assert complaint in " ".join(done.stderr.split())
+    assert list(runner.registry.iterdir()) == []
+    assert of_origin(runner, "tag") == ""
+    again = runner.run("publish")
+    assert again.returncode == 0, again.stderr
+    assert f"cosign sign --yes {DIGEST}" in runner.asked(), "what was cut off is signed before it gets its name"
+    assert of_origin(runner, "tag") == f"v{PRESENT}"
 
 
-def test_what_is_published_stays(runner: Runner) -> None:
-    release(runner)
-    done = runner.run("publish", RELEASE="there")
-    assert (done.returncode, len(runner.asked())) == (0, 1)
-    done = runner.run("publish", MANIFEST="there")
-    assert done.returncode == 0, done.stderr
-    assert f"{IMAGE} is published already" in done.stdout
-    assert "buildx" not in "\n".join(runner.asked())
-    assert f"gh release create v{PRESENT}" in "\n".join(runner.asked())
+def test_a_version_without_a_section_is_an_error_once_others_were_released(runner: Runner) -> None:
+    runner.repository.git("push", "--quiet", "origin", "HEAD:refs/tags/v0.0.1")
+    done = runner.run("publish")
+    assert done.returncode == 2
+    assert f"pyproject.toml says {PRESENT}, which has neither a tag nor a section" in " ".join(done.stderr.split())
 
 
-def test_a_release_is_proposed(runner: Runner) -> None:
+def test_a_release_is_proposed_from_main_whatever_else_is_here(runner: Runner) -> None:
+    runner.repository.git("switch", "--quiet", "--create", "mine")
+    runner.repository.commit("feat(base): not merged")
+    (runner.repository.root / "README.md").write_text("not committed\n")
     done = runner.run("propose", WHAT="release", VERSION="")
     assert done.returncode == 0, done.stderr
-    assert runner.asked()[0] == (
-        f"gh pr create --head propose/release-v{PRESENT} --title chore(release): v{PRESENT} --body-file -"
-    )
-    assert pushed(runner, f"propose/release-v{PRESENT}") == f"chore(release): v{PRESENT}"
+    branch, title = f"propose/release-v{PRESENT}", f"chore(release): v{PRESENT}"
+    assert f"gh pr create --head {branch} --base main --title {title} --body-file -" in runner.asked()
+    assert of_origin(runner, "log", "--format=%s", f"main..{branch}") == title
+    assert of_origin(runner, "diff", "--name-only", "main", branch) == "CHANGELOG.md"
+    again = runner.run("propose", WHAT="release", VERSION=PRESENT, PULL_REQUEST_IS="OPEN")
+    assert again.returncode == 0, again.stderr
+    assert f"gh pr edit {branch} --title {title} --body-file -" in runner.asked()
 
 
-def test_an_environment_is_proposed_to_follow_a_release(runner: Runner, chart: None) -> None:
-    release(runner)
-    runner.repository.git("tag", f"v{PRESENT}")
+def test_an_environment_is_proposed_to_follow_a_version(runner: Runner, chart: None) -> None:
+    runner.repository.git("push", "--quiet", "origin", f"{release(runner)}:refs/tags/v{PRESENT}")
     same = runner.run("propose", WHAT="staging", VERSION=f"v{PRESENT}")
     assert (same.returncode, runner.asked()) == (0, []), same.stderr
     assert "nothing to propose" in same.stdout
     changelog = runner.repository.root / "CHANGELOG.md"
     changelog.write_text(changelog.read_text().replace("## Unreleased\n", "## Unreleased\n\n- New.\n", 1))
     runner.repository.commit("feat(charts): something new")
-    assert runner.repository.run("release", "0.77.0").returncode == 0
-    runner.repository.commit("chore(release): v0.77.0")
-    runner.repository.git("tag", "v0.77.0")
+    runner.repository.git("push", "--quiet", "origin", f"{release(runner, '0.77.0')}:refs/tags/v0.77.0")
     early = runner.run("propose", WHAT="prod", VERSION="v0.77.0")
     assert early.returncode != 0
-    assert "it has not run there" in " ".join(early.stderr.split())
+    assert "has never followed v0.77.0" in " ".join(early.stderr.split())
     done = runner.run("propose", WHAT="staging", VERSION="v0.77.0")
     assert done.returncode == 0, done.stderr
-    assert pushed(runner, "propose/staging-v0.77.0") == "feat(staging): follow v0.77.0"
-    assert f"input: What v0.77.0 changes in staging, compared with v{PRESENT}:" in runner.asked()
+    assert of_origin(runner, "log", "--format=%s", "main..propose/staging-v0.77.0") == "feat(staging): follow v0.77.0"
+    (body,) = (line for line in runner.asked() if line.startswith("input: "))
+    assert body.startswith(f"input: What v0.77.0 changes in staging, compared with v{PRESENT} (")
     assert any(re.match(r"\+ +image: .*-0\.77\.0$", line) for line in runner.asked())
 
 
-def pushed(runner: Runner, branch: str) -> str:
-    """The subject of the last commit of a branch of the origin."""
-    command = ["git", "log", "-1", "--format=%s", branch]
-    origin = runner.repository.root.parent / "origin.git"
-    return subprocess.run(command, cwd=origin, capture_output=True, text=True, check=True).stdout.strip()
+@pytest.mark.parametrize(
+    ("what", "version", "complaint"),
+    [
+        ("dev", "v0.1.0", "Argo CD does not bring dev"),
+        ("nowhere", "v0.1.0", "environment 'nowhere' does not exist"),
+        ("release", "--help", "'--help' is no version"),
+        ("staging", "", "is no version of this checkout"),
+    ],
+)
+def test_what_cannot_be_proposed_is_named(runner: Runner, chart: None, what: str, version: str, complaint: str) -> None:
+    done = runner.run("propose", WHAT=what, VERSION=version)
+    assert done.returncode == 2
+    assert complaint in " ".join(done.stderr.split())
+    assert runner.asked() == []
+    assert of_origin(runner, "branch", "--format=%(refname:short)") == "main"
 
 
 def test_the_nightly_upgrade_has_its_cluster_and_its_images(runner: Runner) -> None:

@@ -41,6 +41,11 @@ def test_an_overlay_for_a_trial_goes_over_them(root: Path) -> None:
     assert prod.secret("users") == "renamed"
 
 
+def test_other_overlays_may_take_the_place_of_its_own(root: Path) -> None:
+    assert Environment.load("prod", root=root, own=["trial"]).overlays == ("trial",)
+    assert Environment.load("prod", root=root, own=[]).overlays == ()
+
+
 def test_an_overlay_that_belongs_to_it_already_is_taken_once(root: Path) -> None:
     assert Environment.load("prod", ["cloud", "trial", "trial"], root).overlays == ("cloud", "trial")
 

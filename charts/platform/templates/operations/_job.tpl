@@ -63,3 +63,15 @@ template:
       - name: tmp
         emptyDir: {}
 {{- end -}}
+
+{{/*
+Arguments of airflow-ops that bring Airflow to this release, as a YAML list. What stands in k8s/environments.yaml on main is given,
+because the Job's own commit may have another one. Takes the root.
+*/}}
+{{- define "operations.reconcile" -}}
+{{- $arguments := list "reconcile" .Values.global.environment "--active-colour" .Values.global.activeColour -}}
+{{- if kindIs "slice" .Values.platform.operations.overlays -}}
+{{- $arguments = concat $arguments (list "--overlays" (join "," .Values.platform.operations.overlays)) -}}
+{{- end -}}
+{{- toYaml $arguments -}}
+{{- end -}}
