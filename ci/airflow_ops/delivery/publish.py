@@ -38,11 +38,11 @@ class Published:
 def publish() -> None:
     """Publish the version that was last released on main: its images, signed, and last its tag with its notes.
 
-    Everything is built from the commit that brought the version, whatever has been
-    merged since. An image gets its tag once all of them were looked at and it is
-    signed, so what was cut off goes on from there, and a tag is never moved. The
-    variables REGISTRY_USER and REGISTRY_PASSWORD log in to the images' registries.
-    The workflow `release` runs this.
+    Everything is built from the commit that brought the version, whatever has
+    been merged since. An image gets its tag once all of them were looked at and
+    it is signed, so what was cut off goes on from there, and a tag never moves.
+    The variables REGISTRY_USER and REGISTRY_PASSWORD log in to the images'
+    registries. The workflow `release` runs this.
 
     Example: airflow-ops publish
     """
