@@ -120,6 +120,16 @@ def scale(cluster: Cluster, colour: Colour, replicas: dict[str, int]) -> None:
                 raise
 
 
+def remove_idle(cluster: Cluster, colour: Colour) -> None:
+    """Delete the Deployments of a colour that run nothing, so that Helm makes them anew.
+
+    Helm changes the fields that a chart sets. What somebody has added by hand, a command for example, would stay.
+    """
+    for each in deployments(cluster, colour).values():
+        if each.spec.replicas == 0:
+            existing(cluster.apps.delete_namespaced_deployment, each.metadata.name, cluster.namespace)
+
+
 def autoscale(cluster: Cluster, colour: Colour, least: int | None) -> None:
     """Set how many API servers of a colour an autoscaler keeps at least; None where there is no autoscaler."""
     if least is not None:

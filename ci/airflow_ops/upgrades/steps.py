@@ -111,6 +111,7 @@ class Move:
 
     def prepare(self) -> None:
         """Install the other colour: its API servers start, nothing of it works."""
+        live.remove_idle(self.cluster, self.to.colour)
         self._install(self.release(self.to, *STANDBY), INSTALL_SECONDS, State.PREPARE)
         live.suspend(self.cluster, self.to.colour, True)
 

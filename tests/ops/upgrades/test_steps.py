@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -42,6 +43,28 @@ def test_a_queue_without_room_is_told_and_does_not_stop_the_handover(
     Move(Cluster(Environment("dev"), "test"), record, record.target).quiesce()
     assert "1 queued task has no pod after 30 s (load.extract): queued again later" in capsys.readouterr().out
     assert scaled == {"scheduler": 0, "dag-processor": 0, "triggerer": 0}
+
+
+def test_what_somebody_has_added_to_the_idle_colour_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Helm leaves a field in place that the chart does not set. A Deployment that runs something is not touched."""
+    done: list[str] = []
+    found = [
+        SimpleNamespace(
+            metadata=SimpleNamespace(name=name, labels={"component": name}), spec=SimpleNamespace(replicas=n)
+        )
+        for name, n in (("scheduler", 0), ("api-server", 2))
+    ]
+    apps = SimpleNamespace(
+        list_namespaced_deployment=lambda *_, **__: SimpleNamespace(items=found),
+        delete_namespaced_deployment=lambda name, _: done.append(f"delete {name}"),
+    )
+    cluster = SimpleNamespace(apps=apps, namespace="airflow-dev", environment=Environment("dev"))
+    monkeypatch.setattr(steps.helm, "install", lambda _, release, *__: done.append(f"install {release.name}"))
+    monkeypatch.setattr(live, "suspend", lambda *_: None)
+    sides = {colour: Side(colour=colour, version="3.3.2", image="i", replicas={}) for colour in Colour}
+    record = Record(id="1", source=sides[Colour.BLUE], target=sides[Colour.GREEN], digest="d")
+    Move(cast(Cluster, cluster), record, record.target).prepare()
+    assert done == ["delete scheduler", "install airflow-green"]
 
 
 NAMES = ("page", "REST, logged in")
