@@ -91,7 +91,7 @@ class Runner:
             "NOTES": str(self.notes),
             "REGISTRY": str(self.registry),
             # The environment is that of this checkout.
-            "MAKEFLAGS": "-- MAKE_ENVIRONMENT=true",
+            "MAKEFLAGS": "--no-print-directory -- MAKE_ENVIRONMENT=true",
             "GITHUB_STEP_SUMMARY": str(self.programs / "summary.md"),
             "CI": "true",
             **{f"GIT_{who}_{what}": "e2e" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
@@ -238,11 +238,8 @@ def test_a_version_is_published_once_its_images_are_signed(runner: Runner) -> No
     ("trouble", "complaint"),
     [
         ({"FAILS": "grype docker"}, "grype docker fails"),
-        ({"FAILS": "docker run"}, "docker run fails"),
         ({"FAILS": "cosign sign"}, "cosign sign fails"),
         ({"INSPECT": "ERROR: lookup registry.example.com: host not found here"}, "does not say whether it is there"),
-        ({"INSPECT": "ERROR: unexpected status 502"}, "does not say whether it is there"),
-        ({"FAILS": "imagetools create"}, "imagetools create fails"),
     ],
 )
 def test_what_is_not_seen_to_be_right_gets_no_name_until_it_is(
