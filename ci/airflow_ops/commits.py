@@ -4,7 +4,7 @@ import io
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,12 +50,7 @@ def git(*arguments: str) -> str:
     Raises:
         ProblemError: It fails.
     """
-    done = subprocess.run(
-        [programs.find("git"), "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise fail(f"git {arguments[0]} failed: {done.stderr.strip()}.", "Run this in a clone of the repository.", 2)
-    return done.stdout
+    return _output(arguments, f"git {arguments[0]} failed", "Run this in a clone of the repository.", 2).decode()
 
 
 def _git(ref: str, *arguments: str) -> bytes:
@@ -64,10 +59,17 @@ def _git(ref: str, *arguments: str) -> bytes:
     Raises:
         ProblemError: It fails; the ref that was asked for is named.
     """
+    fix = "Name a branch, tag or commit of this checkout; `git fetch` brings others."
+    return _output(arguments, f"the repository at {ref!r} cannot be read", fix, 1)
+
+
+def _output(arguments: Sequence[str], problem: str, fix: str, exit_code: int) -> bytes:
+    """The output of git about this checkout.
+
+    Raises:
+        ProblemError: It fails; the problem is told with what git says.
+    """
     done = subprocess.run([programs.find("git"), "-C", str(ROOT), *arguments], capture_output=True, check=False)
     if done.returncode != 0:
-        raise fail(
-            f"the repository at {ref!r} cannot be read: {done.stderr.decode().strip()}.",
-            "Name a branch, tag or commit of this checkout; `git fetch` brings others.",
-        )
+        raise fail(f"{problem}: {done.stderr.decode().strip()}.", fix, exit_code)
     return done.stdout

@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from airflow_ops.console import fail
+from airflow_ops.console import err, fail
+from airflow_ops.paths import ROOT
 
 INSTALL = {
     "docker": "https://docs.docker.com/get-docker/",
@@ -88,6 +89,28 @@ def run(
             "Run it by hand to see what it waits for.",
             exit_code=2,
         ) from expired
+
+
+def show(command: Sequence[str], *, stdin: str | None = None) -> None:
+    """Run a program whose output goes to the terminal, as progress, in the root of this checkout.
+
+    Args:
+        command: The program, a name or a path, and its arguments.
+        stdin: Text for its standard input.
+
+    Raises:
+        ProblemError: It is not there, or fails.
+    """
+    err.print(f"$ {' '.join(command)}", soft_wrap=True)
+    try:
+        done = subprocess.run(command, cwd=ROOT, input=stdin, text=True, check=False)
+    except FileNotFoundError as error:
+        raise fail(f"{command[0]} is not on PATH.", "Install it and run again.", exit_code=2) from error
+    if done.returncode != 0:
+        raise fail(
+            f"`{Path(command[0]).name} {command[1]}` ended with exit code {done.returncode}.",
+            "Its output above says why; correct that and run this again.",
+        )
 
 
 TIED = """

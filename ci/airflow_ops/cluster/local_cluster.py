@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from airflow_ops import programs
-from airflow_ops.console import err, fail, out
+from airflow_ops.console import fail, out
 from airflow_ops.environments.environment import Environment
 from airflow_ops.paths import PLUGINS, ROOT
 
@@ -57,34 +57,19 @@ def cluster_down(
     Example: airflow-ops cluster-down --cluster lab
     """
     if cluster is ClusterKind.KIND:
-        _run([programs.find("kind"), "delete", "cluster", "--name", KIND_NAME])
+        programs.show([programs.find("kind"), "delete", "cluster", "--name", KIND_NAME])
     else:
-        _run([str(_lab("lab")), "down"])
-
-
-def _run(command: list[str]) -> None:
-    """Run a program whose output goes to the terminal, as progress.
-
-    Raises:
-        ProblemError: It fails.
-    """
-    err.print(f"$ {' '.join(command)}", soft_wrap=True)
-    done = subprocess.run(command, cwd=ROOT, check=False)
-    if done.returncode != 0:
-        raise fail(
-            f"`{Path(command[0]).name} {command[1]}` ended with exit code {done.returncode}.",
-            "Its output above says why; correct that and run this again.",
-        )
+        programs.show([str(_lab("lab")), "down"])
 
 
 def _kind_up(environment: Environment) -> None:
     docker, kind = programs.find("docker"), programs.find("kind")
     clusters = programs.run("kind", ["get", "clusters"]).stdout.split()
     if KIND_NAME not in clusters:
-        _run([kind, "create", "cluster", "--config", str(KIND_CONFIG)])
+        programs.show([kind, "create", "cluster", "--config", str(KIND_CONFIG)])
     image = environment.image
-    _run([docker, "build", "--file", "image/Dockerfile", "--tag", image, "."])
-    _run([kind, "load", "docker-image", image, "--name", KIND_NAME])
+    programs.show([docker, "build", "--file", "image/Dockerfile", "--tag", image, "."])
+    programs.show([kind, "load", "docker-image", image, "--name", KIND_NAME])
     out.print(f"the cluster is up: context kind-{KIND_NAME}. Next: make deploy ENV=dev")
 
 
@@ -102,7 +87,7 @@ def _lab(program: str) -> Path:
 
 
 def _lab_up(environment: Environment) -> None:
-    _run([str(_lab("lab")), "up"])
+    programs.show([str(_lab("lab")), "up"])
     load_lab_image(environment.image, environment.values["global"]["airflowVersion"], [LOCK, *plugins()], copy_plugins)
     out.print(f'the cluster is up: eval "$({_lab("lab")} env)" points kubectl and helm at it.')
     out.print("Next: make deploy ENV=dev")
@@ -127,9 +112,9 @@ def load_lab_image(image: str, version: str, files: Sequence[Path], fill: Callab
         with tempfile.TemporaryDirectory() as overlay:
             fill(Path(overlay))
             Path(overlay).chmod(0o755)
-            _run([str(_lab("images")), "airflow", version, image, str(files[0]), overlay])
+            programs.show([str(_lab("images")), "airflow", version, image, str(files[0]), overlay])
         mark.write_text(digest)
-    _run([str(_lab("lab")), "load", str(archive)])
+    programs.show([str(_lab("lab")), "load", str(archive)])
 
 
 def plugins() -> list[Path]:

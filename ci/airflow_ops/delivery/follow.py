@@ -100,7 +100,7 @@ def _check_tag(tag: str) -> None:
             2,
         )
     commit = commit_of(f"refs/tags/{tag}")
-    if not is_ancestor(commit, commit_of(MAIN)):
+    if not _is_ancestor(commit, commit_of(MAIN)):
         raise fail(
             f"{tag} is not in {MAIN}: nobody has reviewed it.", "Name a tag of main; `git fetch` brings main.", 2
         )
@@ -109,7 +109,7 @@ def _check_tag(tag: str) -> None:
         raise fail(f"the origin has no tag {tag} of commit {commit[:12]}.", "Argo CD takes it from there: push it.", 2)
 
 
-def is_ancestor(earlier: str, later: str) -> bool:
+def _is_ancestor(earlier: str, later: str) -> bool:
     """Whether a commit is, or comes before, another one.
 
     Raises:

@@ -18,8 +18,9 @@ def brought(root: Path = ROOT) -> list[Environment]:
 
 def images(root: Path = ROOT) -> dict[str, str]:
     """Each image that the values of a checkout name, with the Dockerfile that makes it."""
-    found = {each.image: PLATFORM for each in brought(root)}
-    found |= {each.values["platform"]["operations"]["image"]: OPERATIONS for each in brought(root)}
+    environments = brought(root)
+    found = {each.image: PLATFORM for each in environments}
+    found |= {each.values["platform"]["operations"]["image"]: OPERATIONS for each in environments}
     return {image: dockerfile for image, dockerfile in found.items() if image}
 
 

@@ -2,9 +2,7 @@
 
 import json
 import os
-import subprocess
 import tempfile
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from airflow_ops.console import fail, out, styled
 from airflow_ops.delivery.changelog import sections
 from airflow_ops.delivery.follow import MAIN
 from airflow_ops.delivery.images import OPERATIONS, PLATFORM, check_names, images
+from airflow_ops.delivery.release import version_in
 from airflow_ops.environments import official_chart
 from airflow_ops.paths import ROOT
 
@@ -47,7 +46,7 @@ def publish() -> None:
     Example: airflow-ops publish
     """
     git("fetch", "--quiet", "--tags", "origin", "main")
-    version = str(tomllib.loads(git("show", f"{MAIN}:pyproject.toml"))["project"]["version"])
+    version = version_in(git("show", f"{MAIN}:pyproject.toml"))
     tag = f"v{version}"
     if git("tag", "--list", tag):
         out.print(f"nothing to publish: {tag} exists")
@@ -98,23 +97,25 @@ def _publish_images(root: Path) -> None:
         official_chart.ensure(root)
     pushed = [_build(root, name, dockerfile) for name, dockerfile in missing.items()]
     for each in pushed:
-        _run("docker", "pull", "--quiet", each.digest)
-        _run(str(ROOT / "ci/check-image"), each.digest, *([str(root)] if missing[each.name] == PLATFORM else []))
+        programs.show(["docker", "pull", "--quiet", each.digest])
+        programs.show(
+            [str(ROOT / "ci/check-image"), each.digest, *([str(root)] if missing[each.name] == PLATFORM else [])]
+        )
     for each in pushed:
         # By digest: only what is signed gets the name.
-        _run("cosign", "sign", "--yes", each.digest)
-        _run("docker", "buildx", "imagetools", "create", "--tag", each.name, each.digest)
+        programs.show(["cosign", "sign", "--yes", each.digest])
+        programs.show(["docker", "buildx", "imagetools", "create", "--tag", each.name, each.digest])
 
 
 def _log_in(host: str) -> None:
     user, password = (os.environ.get(f"REGISTRY_{key}") for key in ("USER", "PASSWORD"))
     if user and password:
-        _run("docker", "login", "--username", user, "--password-stdin", host, stdin=password)
+        programs.show(["docker", "login", "--username", user, "--password-stdin", host], stdin=password)
 
 
 def _builder() -> None:
     if programs.run("docker", ["buildx", "inspect", BUILDER]).returncode != 0:
-        _run("docker", "buildx", "create", "--name", BUILDER, "--driver", "docker-container")
+        programs.show(["docker", "buildx", "create", "--name", BUILDER, "--driver", "docker-container"])
 
 
 def _is_there(image: str) -> bool:
@@ -138,10 +139,12 @@ def _build(root: Path, name: str, dockerfile: str) -> Published:
     repository = name.rpartition(":")[0]
     with tempfile.TemporaryDirectory() as folder:
         metadata = Path(folder) / "metadata.json"
-        _run(
-            *("docker", "buildx", "build", "--builder", BUILDER, "--file", str(root / dockerfile)),
-            *("--output", f"type=image,name={repository},push-by-digest=true,push=true"),
-            *("--sbom=true", "--provenance=mode=max", "--metadata-file", str(metadata), str(root)),
+        programs.show(
+            [
+                *("docker", "buildx", "build", "--builder", BUILDER, "--file", str(root / dockerfile)),
+                *("--output", f"type=image,name={repository},push-by-digest=true,push=true"),
+                *("--sbom=true", "--provenance=mode=max", "--metadata-file", str(metadata), str(root)),
+            ]
         )
         digest = json.loads(metadata.read_text())["containerimage.digest"]
     return Published(name, f"{repository}@{digest}")
@@ -154,21 +157,4 @@ def _make_tag(tag: str, commit: str, notes: str) -> None:
         ProblemError: Git or GitHub refuses.
     """
     git("push", "--quiet", "origin", f"{commit}:refs/tags/{tag}")
-    _run("gh", "release", "create", tag, "--verify-tag", "--title", tag, "--notes-file", "-", stdin=notes)
-
-
-def _run(*command: str, stdin: str | None = None) -> None:
-    """Run a program whose output goes to the terminal, as progress.
-
-    Raises:
-        ProblemError: It is not there, or fails.
-    """
-    try:
-        done = subprocess.run(command, cwd=ROOT, input=stdin, text=True, check=False)
-    except FileNotFoundError as error:
-        raise fail(f"{command[0]} is not on PATH.", "make tools ARGS=image brings grype and cosign.", 2) from error
-    if done.returncode != 0:
-        raise fail(
-            f"`{' '.join(command[:3])}` ended with exit code {done.returncode}.",
-            "Its output above says why; correct that and run this again: it goes on from there.",
-        )
+    programs.show(["gh", "release", "create", tag, "--verify-tag", "--title", tag, "--notes-file", "-"], stdin=notes)

@@ -57,8 +57,13 @@ def release(
 
 
 def present_version() -> str:
-    """The version in pyproject.toml."""
-    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+    """The version of this checkout."""
+    return version_in((ROOT / "pyproject.toml").read_text())
+
+
+def version_in(pyproject: str) -> str:
+    """The version in the text of pyproject.toml."""
+    return str(tomllib.loads(pyproject)["project"]["version"])
 
 
 def _check_version(wanted: str, present: str) -> None:
