@@ -10,12 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3  # type: ignore[import-untyped]
-import httpx
 import pytest
-from moto.server import ThreadedMotoServer
 
 from airflow_ops.paths import PLUGINS, ROOT
+from support import object_storage
 from support.chart_rendering import Charts
 from support.repository_copy import copy_repository
 from support.small_checkout import Checkout
@@ -41,30 +39,17 @@ e2e_from_s3()
 
 @pytest.fixture
 def s3() -> Iterator[Any]:
-    """A bucket, as a client of S3, whose environment variables lead every other client to it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    # All servers of a process have the same buckets.
-    httpx.post(f"http://{host}:{port}/moto-api/reset").raise_for_status()
-    client = boto3.client(
-        "s3",
-        endpoint_url=f"http://{host}:{port}",
-        region_name="us-east-1",
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",  # noqa: S106
-    )
-    client.create_bucket(Bucket="lake")
-    yield client
-    server.stop()
+    """A bucket, as a client of S3."""
+    with object_storage.bucket("lake") as client:
+        yield client
 
 
 def variables(client: Any) -> dict[str, str]:
     return {
         "AWS_ENDPOINT_URL": client.meta.endpoint_url,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": object_storage.KEY,
+        "AWS_SECRET_ACCESS_KEY": object_storage.KEY,
+        "AWS_DEFAULT_REGION": object_storage.REGION,
     }
 
 

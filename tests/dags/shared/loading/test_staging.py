@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from support import object_storage
+
 
 def test_run_ids_become_one_path_segment_and_stay_apart() -> None:
     from shared.loading.staging import safe_name
@@ -39,20 +41,12 @@ def test_without_the_variable_the_message_says_what_to_set(monkeypatch: pytest.M
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A bucket of moto, which speaks S3; there is no S3 here."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    login = {"login": "testing", "password": "testing"}
-    extra = {"endpoint_url": f"http://{host}:{port}", "region_name": "us-east-1"}
-    monkeypatch.setenv("AIRFLOW_CONN_OBJECTS", json.dumps({"conn_type": "aws", **login, "extra": extra}))
-    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
-    boto3.client("s3", **extra, **keys).create_bucket(Bucket="lake")
-    yield "s3://objects@lake/prefix"
-    server.stop()
+    """A bucket, and the connection that leads to it."""
+    with object_storage.bucket("lake") as client:
+        login = {"login": object_storage.KEY, "password": object_storage.KEY}
+        extra = {"endpoint_url": client.meta.endpoint_url, "region_name": object_storage.REGION}
+        monkeypatch.setenv("AIRFLOW_CONN_OBJECTS", json.dumps({"conn_type": "aws", **login, "extra": extra}))
+        yield "s3://objects@lake/prefix"
 
 
 @pytest.mark.parametrize("kind", ["folder", "bucket"])
