@@ -107,7 +107,7 @@ def test_api_servers_that_refuse_most_requests_of_a_kind_are_left_at_once(monkey
         (
             Colour.BLUE,
             [counted(100, 0), counted(130, 30)],
-        ),  # on the way back nothing is checked, because there is no third colour to go to
+        ),  # A rollback does not look at requests: it could not go back to anything better.
     ],
 )
 def test_others_are_not(monkeypatch: pytest.MonkeyPatch, to: Colour, looks: list[dict[str, Probed]]) -> None:
