@@ -143,7 +143,7 @@ def test_inspect_and_slow_tell_of_the_runs(platform: Platform) -> None:
     assert found["states"]["success"] >= 31 * 4
     assert {item["task"] for item in found["durations"]} >= {"extract_day", "check_quality", "load_day"}
     assert all(0 <= item["p50"] <= item["p95"] <= item["longest"] for item in found["durations"])
-    slow = json.loads(platform.ops("dags", "slow", "--threshold", "0", "--json").stdout)
+    slow = json.loads(platform.ops("dags", "slow", "--threshold", "0", "--top", "1000", "--json").stdout)
     assert f"{INGEST}.load_day" in {item["task"] for item in slow["tasks"]}
     assert slow["files"][f"flights/{INGEST}.py"] > 0
     missing = platform.ops("dags", "inspect", "flights_load_nothing")
