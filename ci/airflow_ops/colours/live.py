@@ -165,8 +165,11 @@ def wait_until_ready(cluster: Cluster, colour: Colour, component: str) -> None:
 
     def is_ready() -> bool:
         found = cluster.apps.read_namespaced_deployment(name, cluster.namespace)
-        seen = found.status.observed_generation or 0
-        return bool(seen >= found.metadata.generation and (found.status.ready_replicas or 0) >= found.spec.replicas)
+        status, count = found.status, found.spec.replicas
+        # As in `kubectl rollout status`: while pods are replaced, those of before are ready too.
+        new, ready = status.updated_replicas or 0, status.ready_replicas or 0
+        seen = (status.observed_generation or 0) >= found.metadata.generation
+        return bool(seen and new >= count and (status.replicas or 0) <= new and ready >= count)
 
     with err.status(f"starting {name}"):
         wait_until(lambda: is_ready() or _is_crash_looping(cluster, colour, component), READY_SECONDS)
@@ -248,10 +251,7 @@ def warm_api_servers(cluster: Cluster, colour: Colour, version: str) -> None:
     Raises:
         ProblemError: One has another version, does not reach the database, or does not answer.
     """
-    for pod in pods(cluster, colour, API_SERVER):
-        name = pod.metadata.name
-        if pod.metadata.deletion_timestamp or not is_healthy(pod):
-            continue
+    for name in ready_api_servers(cluster, colour):
         with cluster.forward(f"pod/{name}", 8080) as url:
             try:
                 _warm(name, url, version)
@@ -307,6 +307,12 @@ def leads_to(cluster: Cluster, service: str, colour: Colour) -> bool:
     return bool(ready) and all(name.startswith(deployment_name(colour, API_SERVER)) for name in ready)
 
 
+def ready_api_servers(cluster: Cluster, colour: Colour) -> list[str]:
+    """Names of the API servers of a colour that are ready and not about to end."""
+    found = pods(cluster, colour, API_SERVER)
+    return [pod.metadata.name for pod in found if is_healthy(pod) and not pod.metadata.deletion_timestamp]
+
+
 def ready_api_server(cluster: Cluster) -> str:
     """Name of a pod of an API server that is ready, of the colour that users reach if there is one.
 
@@ -315,9 +321,8 @@ def ready_api_server(cluster: Cluster) -> str:
     """
     # The other colour may be about to end.
     for colour in sorted(Colour, key=lambda colour: colour is not live_colour(cluster)):
-        for pod in pods(cluster, colour, API_SERVER):
-            if is_healthy(pod) and not pod.metadata.deletion_timestamp:
-                return str(pod.metadata.name)
+        for name in ready_api_servers(cluster, colour):
+            return name
     raise fail(f"no API server of {cluster.namespace} is ready.", "Look at its pods.")
 
 
