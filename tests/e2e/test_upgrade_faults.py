@@ -5,6 +5,7 @@ Not part of `make e2e`: it takes an hour (make e2e-upgrade). Each test prints a 
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -208,12 +209,9 @@ def test_a_queue_without_room_runs_later(cluster: Cluster, dag_repository: DagRe
     go_back(cluster)
 
 
-def test_with_other_keys_requests_fail_and_it_goes_back(
-    cluster: Cluster, dag_repository: DagRepository, outcome: None
-) -> None:
-    """The negative control: green does not trust the tokens of blue's users and tasks."""
-    push_dags(cluster, dag_repository)
-    run = start(cluster)
+@contextmanager
+def other_keys(cluster: Cluster) -> Iterator[None]:
+    """Green, which is installed, does not trust the tokens of blue's users and tasks."""
     key = jwt.new_key()
     other = {
         "apiVersion": "v1",
@@ -221,7 +219,6 @@ def test_with_other_keys_requests_fail_and_it_goes_back(
         "metadata": {"name": "e2e-other-jwt"},
         "stringData": {"private-key": key, "jwks": jwt.trusted(key)},
     }
-    kill_in(State.WARM, Colour.GREEN, 0, *upgrade_command(cluster))
     cluster.kubectl("create", "-f", "-", stdin=json.dumps(other))
     try:
         volumes = [{"name": "jwt", "secret": {"secretName": "e2e-other-jwt"}}]
@@ -229,16 +226,40 @@ def test_with_other_keys_requests_fail_and_it_goes_back(
         for component in ("api-server", "scheduler"):
             name = live.deployment_name(Colour.GREEN, component)
             cluster.apps.patch_namespaced_deployment(name, cluster.namespace, change)
-        code, said = run_with({}, *upgrade_command(cluster))
+        live.wait_until_ready(cluster, Colour.GREEN, live.API_SERVER)
+        yield
     finally:
         cluster.kubectl("delete", "secret", "e2e-other-jwt")
+
+
+@pytest.mark.parametrize("state", [State.WARM, State.SWITCH])
+def test_other_keys_are_seen_before_a_request_or_a_task_meets_them(
+    state: State, cluster: Cluster, dag_repository: DagRepository, outcome: None
+) -> None:
+    push_dags(cluster, dag_repository)
+    run = start(cluster)
+    kill_in(state, Colour.GREEN, 0, *upgrade_command(cluster))
+    with other_keys(cluster):
+        code, said = run_with({}, *upgrade_command(cluster))
     assert code == 1
-    assert "requests failed, the first with" in said, said
-    assert "status 403" in said, said
-    with pytest.raises(AssertionError, match="REST, logged in"):
-        check_requests(record(cluster))
-    assert not record(cluster).is_done(State.SWITCH, Colour.GREEN), "seen before blue's scheduler was stopped"
-    # Its heartbeats were refused for as long as users were led to green; it keeps trying for two minutes.
+    assert "refuses a token that blue signed: status 40" in said, said
+    assert not record(cluster).is_done(State.SWITCH, Colour.GREEN)
+    check_requests(record(cluster))
     end_runs(cluster, {DAG: [run]})
     go_back(cluster)
     check_ledger(ledger(cluster), [run])
+
+
+def test_keys_that_change_later_make_requests_fail_and_it_goes_back(
+    cluster: Cluster, dag_repository: DagRepository, outcome: None
+) -> None:
+    """The negative control: what is counted turns red. Nothing but short tasks runs, since some of them fail."""
+    push_dags(cluster, dag_repository)
+    kill_in(State.QUIESCE, Colour.GREEN, 0, *upgrade_command(cluster))
+    with other_keys(cluster):
+        code, said = run_with({}, *upgrade_command(cluster))
+    assert code == 1, said
+    with pytest.raises(AssertionError, match="REST, logged in"):
+        check_requests(record(cluster))
+    assert any("status 403" in failure for probed in record(cluster).probed.values() for failure in probed.failures)
+    go_back(cluster)

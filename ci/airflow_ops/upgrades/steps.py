@@ -14,7 +14,7 @@ from airflow_ops.console import ProblemError, RefusalError, counted, err, fail, 
 from airflow_ops.deployment import helm, smoke
 from airflow_ops.manifests.objects import Colour, Release, releases
 from airflow_ops.recovery import backup as backups
-from airflow_ops.upgrades import dag_check, migration, prober, queue_hold, rehearsal
+from airflow_ops.upgrades import dag_check, migration, prober, queue_hold, rehearsal, token_check
 from airflow_ops.waiting import wait_until
 
 INSTALL_SECONDS = 900
@@ -147,8 +147,10 @@ class Move:
         Backward the tasks that the new colour started stay with its API servers: an older one may not understand them.
 
         Raises:
-            ProblemError: Forward, they do not answer.
+            ProblemError: Forward, they refuse the tokens of the old colour's users and tasks, or do not answer.
         """
+        if self.is_forward:
+            token_check.check(self.cluster, self.away.colour, self.to.colour)
         services = [USERS, execution_service(self.record.source.colour)]
         before = prober.counted_so_far(self.cluster, self.record)
         live.point(self.cluster, services, self.to.colour)
@@ -159,7 +161,7 @@ class Move:
         """See that the other API servers answer users and tasks, while scheduling still goes on where it was.
 
         Raises:
-            ProblemError: Most requests of one kind fail: the servers have other keys, for example.
+            ProblemError: Most requests of one kind fail.
         """
 
         def since() -> dict[str, Probed]:

@@ -14,7 +14,7 @@ from airflow_ops.colours.record import Probed, Record, Side
 from airflow_ops.console import ProblemError
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import Colour
-from airflow_ops.upgrades import prober, queue_hold, steps
+from airflow_ops.upgrades import prober, queue_hold, steps, token_check
 from airflow_ops.upgrades.steps import Move
 
 
@@ -78,16 +78,19 @@ def counted(requests: int, failed: int) -> dict[str, Probed]:
     return {"page": page, "REST, logged in": rest}
 
 
-def switched(monkeypatch: pytest.MonkeyPatch, to: Colour, *looks: dict[str, Probed]) -> None:
-    """Switch users, with what the prober has counted at each look."""
+def switched(monkeypatch: pytest.MonkeyPatch, to: Colour, *looks: dict[str, Probed]) -> list[str]:
+    """Switch users, with what the prober has counted at each look; gives what was done."""
     found = iter(looks)
+    done: list[str] = []
     last = looks[-1]
     monkeypatch.setattr(prober, "counted_so_far", lambda *_: next(found, last))
-    monkeypatch.setattr(live, "point", lambda *_: None)
+    monkeypatch.setattr(token_check, "check", lambda _, source, target: done.append(f"{source} tokens at {target}"))
+    monkeypatch.setattr(live, "point", lambda _, services, colour: done.append(f"lead to {colour}"))
     monkeypatch.setattr(steps, "ANSWER_SECONDS", 0)
     sides = {colour: Side(colour=colour, version="3.3.2", image="i", replicas={}) for colour in Colour}
     record = Record(id="1", source=sides[Colour.BLUE], target=sides[Colour.GREEN], digest="d")
     Move(Cluster(Environment("dev"), "test"), record, sides[to]).switch()
+    return done
 
 
 def test_api_servers_that_refuse_most_requests_of_a_kind_are_left_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,4 +114,5 @@ def test_api_servers_that_refuse_most_requests_of_a_kind_are_left_at_once(monkey
     ],
 )
 def test_others_are_not(monkeypatch: pytest.MonkeyPatch, to: Colour, looks: list[dict[str, Probed]]) -> None:
-    switched(monkeypatch, to, *looks)
+    done = switched(monkeypatch, to, *looks)
+    assert done == [*(["blue tokens at green"] if to is Colour.GREEN else []), f"lead to {to}"]
