@@ -89,6 +89,8 @@ class Runner:
         variables = {
             "PATH": f"{self.programs}:{kept['PATH']}",
             "NOTES": str(self.notes),
+            # `make test ARGS=...` hands its own down.
+            "ARGS": "",
             "REGISTRY": str(self.registry),
             # The environment is that of this checkout.
             "MAKEFLAGS": "--no-print-directory -- MAKE_ENVIRONMENT=true",
