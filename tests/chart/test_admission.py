@@ -1,6 +1,7 @@
 """What a task may ask for by executor_config: good and bad pods against the rendered policy."""
 
 import json
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,11 +9,13 @@ import pytest
 from airflow.providers.cncf.kubernetes.executors.kubernetes_executor import KubernetesExecutor
 from kubernetes.client.exceptions import ApiException
 
+from airflow_ops.checks.scheduling import LimitRange, refused_by_limit_range
+from airflow_ops.cluster import plain_pods
 from airflow_ops.environments.environment import Environment
 from support.admission_pods import BAD, GOOD, refusals, refused_for, requested
 from support.chart_rendering import Render, Rendered
 
-SIZES = ["default", "scratch", "spot"]
+POLICIES = ("worker-pods", "workloads")
 
 
 def policy(environment: Rendered) -> dict[str, Any]:
@@ -25,8 +28,8 @@ def scheduler(environment: Rendered, colour: str = "blue") -> str:
 
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
 def test_a_good_pod_passes(environment: Rendered, path: Any) -> None:
-    for size in SIZES:
-        pod = requested(environment.workers()[size], path.stem)
+    for size, template in environment.workers().items():
+        pod = requested(template, path.stem)
         assert refusals(policy(environment), pod, scheduler(environment)) == [], size
 
 
@@ -64,7 +67,176 @@ def test_a_worker_account_with_rights_of_its_own_starts_no_other_pods(dev: Rende
     pod = requested(dev.workers()["default"], "bad-foreign-image")
     del pod["metadata"]["labels"]["kubernetes_executor"]
     assert refusals(policy(dev), pod, "system:serviceaccount:airflow-dev:airflow-blue-worker")
-    assert refusals(policy(dev), pod, "system:serviceaccount:airflow-dev:airflow-secrets") == []
+    assert refusals(policy(dev), pod, "system:serviceaccount:airflow-dev:airflow-secrets")
+
+
+CONTROLLERS = ("system:serviceaccount:kube-system:job-controller", "system:kube-controller-manager")
+TEAM = "system:serviceaccount:airflow-dev:airflow-kpo"
+"""An account that tasks of a team start pods with, and what pods of theirs have."""
+TEAM_LABELS = {"kubernetes_pod_operator": "True"}
+
+
+@pytest.fixture
+def of_team(dev: Rendered, render: Render) -> Callable[..., dict[str, Any]]:
+    """The policies of an environment that lists the account, by name; more of `platform.admission` may be given."""
+
+    def rendered(**more: Any) -> dict[str, Any]:
+        values = {"platform": {"admission": {"serviceAccounts": ["airflow-kpo"], **more}}}
+        answer = render("airflow-platform", values, only="admission/*.yaml")
+        return {name: answer.one("ValidatingAdmissionPolicy", f"airflow-dev-{name}") for name in POLICIES}
+
+    return rendered
+
+
+@pytest.mark.parametrize("maker", [TEAM, "jane", *CONTROLLERS])
+@pytest.mark.parametrize("account", ["airflow-blue-worker", "airflow-kpo", "default"])
+def test_whoever_makes_a_pod_it_is_judged(
+    dev: Rendered, of_team: Callable[..., dict[str, Any]], maker: str, account: str
+) -> None:
+    """KubernetesPodOperator's pods have another label; a controller makes those of a Job."""
+    pod = requested(dev.workers()["default"], "bad-foreign-image")
+    pod["metadata"]["labels"] = TEAM_LABELS
+    pod["spec"]["serviceAccountName"] = account
+    assert refusals(of_team()["worker-pods"], pod, maker)
+
+
+def test_a_pod_of_a_listed_account_that_keeps_the_rules_is_taken(
+    dev: Rendered, of_team: Callable[..., dict[str, Any]]
+) -> None:
+    pod = requested(dev.workers()["default"], "good-plain")
+    pod["metadata"]["labels"], pod["spec"]["serviceAccountName"] = TEAM_LABELS, "airflow-kpo"
+    pod["spec"]["automountServiceAccountToken"] = True
+    # What Kubernetes adds for the token.
+    token = {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}}
+    pod["spec"]["volumes"].append({"name": "kube-api-access-x", "projected": {"sources": [token]}})
+    for maker in (TEAM, *CONTROLLERS):
+        assert refusals(of_team()["worker-pods"], pod, maker) == [], maker
+
+
+def test_what_an_environment_exempts_is_not_judged(dev: Rendered, of_team: Callable[..., dict[str, Any]]) -> None:
+    solver = "system:serviceaccount:cert-manager:cert-manager"
+    pod = requested(dev.workers()["default"], "bad-foreign-image")
+    pod["metadata"]["labels"], pod["spec"]["serviceAccountName"] = {"app": "other"}, "warehouse"
+    assert refusals(of_team()["worker-pods"], pod, solver)
+    assert refusals(of_team(exempt={"users": [solver]})["worker-pods"], pod, solver) == []
+    wider = of_team(exempt={"serviceAccounts": ["warehouse"]})["worker-pods"]
+    assert refusals(wider, pod, CONTROLLERS[0]) == []
+    assert refusals(wider, pod, TEAM), "a task may not use that account"
+
+
+def test_what_airflow_ops_starts_is_not_judged_but_an_account_of_the_namespace_cannot_say_so(dev: Rendered) -> None:
+    started = plain_pods.pod(Environment.load("dev"), "airflow-prober", "prober", ["python"], {})
+    assert refusals(policy(dev), started, "jane") == []
+    assert refusals(policy(dev), started, "system:serviceaccount:ci:deployer") == []
+    assert refusals(policy(dev), started, "system:serviceaccount:airflow-dev:airflow-operations") == []
+    assert refusals(policy(dev), started, TEAM)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"), [("Job", ("spec", "template")), ("CronJob", ("spec", "jobTemplate", "spec", "template"))]
+)
+def test_a_team_makes_no_job_with_the_account_of_a_component(
+    of_team: Callable[..., dict[str, Any]], kind: str, path: tuple[str, ...]
+) -> None:
+    def made(account: str) -> dict[str, Any]:
+        found: dict[str, Any] = {"spec": {"serviceAccountName": account}}
+        for key in reversed(path):
+            found = {key: found}
+        return found
+
+    workloads = of_team()["workloads"]
+    refused = refusals(workloads, made("airflow-blue-scheduler"), TEAM, kind=kind)
+    assert refused == [
+        "service account airflow-blue-scheduler is not for tasks: use one of platform.admission.serviceAccounts"
+    ]
+    assert refusals(workloads, made("airflow-kpo"), TEAM, kind=kind) == []
+    for maker in ("jane", "system:serviceaccount:airflow-dev:airflow-operations"):
+        assert refusals(workloads, made("airflow-blue-scheduler"), maker, kind=kind) == [], maker
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [{"component": "api-server", "tier": "airflow"}, {"app.kubernetes.io/part-of": "airflow"}],
+    ids=["a component of Airflow", "one of the platform"],
+)
+def test_a_running_pod_does_not_become_a_component(dev: Rendered, labels: dict[str, str]) -> None:
+    old = requested(dev.workers()["default"], "good-plain")
+    changed = {**old, "metadata": {**old["metadata"], "labels": {**old["metadata"]["labels"], **labels}}}
+    for maker in (scheduler(dev), TEAM, "jane"):
+        assert refusals(policy(dev), changed, maker, old), maker
+    assert refusals(policy(dev), changed, scheduler(dev), changed) == []
+
+
+def test_a_cloud_may_add_a_token_of_its_own_audience(dev: Rendered, of_team: Callable[..., dict[str, Any]]) -> None:
+    pod = requested(dev.workers()["default"], "good-plain")
+    source = {"serviceAccountToken": {"path": "token", "audience": "sts.amazonaws.com"}}
+    pod["spec"]["volumes"].append({"name": "aws-iam-token", "projected": {"sources": [source]}})
+    wider = of_team(tokenAudiences=["sts.amazonaws.com"])["worker-pods"]
+    assert refusals(policy(dev), pod, scheduler(dev))
+    assert refusals(wider, pod, scheduler(dev)) == []
+    source["serviceAccountToken"]["audience"] = "vault"
+    assert refusals(wider, pod, scheduler(dev))
+    del source["serviceAccountToken"]["audience"]
+    assert refusals(wider, pod, scheduler(dev)), "without one it is a token for Kubernetes"
+
+
+def test_a_pod_without_priority_would_not_count_towards_the_tasks_quota(dev: Rendered) -> None:
+    pod = requested(dev.workers()["default"], "good-plain")
+    del pod["spec"]["priorityClassName"]
+    assert "priority class of no name" in refusals(policy(dev), pod, scheduler(dev))[0]
+
+
+def test_what_a_team_may_ask_for_more(dev: Rendered, of_team: Callable[..., dict[str, Any]]) -> None:
+    """GPUs, taints, annotations, and volumes of a class."""
+    pod = requested(dev.workers()["default"], "bad-gpu")
+    pod["metadata"]["annotations"]["sidecar.istio.io/inject"] = "false"
+    pod["spec"]["tolerations"] = [
+        {"key": "nvidia.com/gpu", "operator": "Exists"},
+        {"key": "team", "operator": "Exists"},
+    ]
+    claim = {"spec": {"storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}}}}
+    pod["spec"]["volumes"].append({"name": "work", "ephemeral": {"volumeClaimTemplate": claim}})
+    assert len(refusals(policy(dev), pod, scheduler(dev))) == 4
+    wider = of_team(
+        resources=["nvidia.com/gpu"], tolerations=["team"], annotations=["sidecar.istio.io/"], storageClasses=["fast"]
+    )["worker-pods"]
+    assert refusals(wider, pod, scheduler(dev)) == []
+
+
+OVER = [
+    ({"requests": {"cpu": "1m", "memory": "1Mi"}, "limits": {"cpu": "4", "memory": "16Gi"}}, "maxLimitRequestRatio"),
+    (
+        {
+            "requests": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi"},
+            "limits": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "10Ti"},
+        },
+        "max is 32Gi",
+    ),
+]
+"""Amounts, which CEL's language alone cannot compare."""
+
+
+@pytest.mark.parametrize(("resources", "reason"), OVER)
+def test_the_limit_range_refuses_amounts(environment: Rendered, resources: dict[str, Any], reason: str) -> None:
+    limits = LimitRange.read([environment.one("LimitRange", "airflow")])
+    for template in environment.workers().values():
+        spec = requested(template, "good-plain")["spec"]
+        assert refused_by_limit_range(spec, limits) == []
+        spec["containers"][0]["resources"] = resources
+        assert any(reason in each for each in refused_by_limit_range(spec, limits))
+
+
+def test_the_limit_range_takes_every_component(environment: Rendered) -> None:
+    limits = LimitRange.read([environment.one("LimitRange", "airflow")])
+    for pod in environment.pods():
+        assert refused_by_limit_range(pod.spec, limits) == [], pod.identity
+
+
+def test_a_running_pod_keeps_the_node_that_it_has_got(dev: Rendered) -> None:
+    old = requested(dev.workers()["default"], "good-plain")
+    old["spec"]["nodeName"], old["metadata"]["annotations"] = "node-1", {"cni.projectcalico.org/podIP": "10.0.0.1"}
+    changed = {**old, "spec": {**old["spec"], "activeDeadlineSeconds": 60}}
+    assert refusals(policy(dev), changed, scheduler(dev), old) == []
 
 
 def test_a_running_pod_may_be_labelled_whatever_it_is_but_not_changed(dev: Rendered) -> None:
@@ -104,12 +276,13 @@ def test_an_environment_may_list_more(dev: Rendered, render: Render) -> None:
 
 
 def test_the_policy_is_bound_to_its_own_namespace(environment: Rendered) -> None:
-    name = f"airflow-{environment.environment}"
-    bound = environment.one("ValidatingAdmissionPolicyBinding", f"{name}-worker-pods")["spec"]
-    assert bound["policyName"] == f"{name}-worker-pods"
-    assert bound["validationActions"] == ["Deny"]
-    assert bound["matchResources"]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": name}
-    assert policy(environment)["spec"]["failurePolicy"] == "Fail"
+    namespace = f"airflow-{environment.environment}"
+    for name in (f"{namespace}-{each}" for each in POLICIES):
+        bound = environment.one("ValidatingAdmissionPolicyBinding", name)["spec"]
+        assert bound["policyName"] == name
+        assert bound["validationActions"] == ["Deny"]
+        assert bound["matchResources"]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": namespace}
+        assert environment.one("ValidatingAdmissionPolicy", name)["spec"]["failurePolicy"] == "Fail"
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,10 @@ def cluster_wide(namespace: str) -> dict[tuple[str, ...], set[str]]:
         ("scheduling.k8s.io", "priorityclasses"): {"list"},
         ("rbac.authorization.k8s.io", "clusterrolebindings", name): change,
         ("rbac.authorization.k8s.io", "clusterroles", name): change,
-        ("admissionregistration.k8s.io", "validatingadmissionpolicies", f"{namespace}-worker-pods"): change,
-        ("admissionregistration.k8s.io", "validatingadmissionpolicybindings", f"{namespace}-worker-pods"): change,
+        **{
+            ("admissionregistration.k8s.io", kind, f"{namespace}-worker-pods", f"{namespace}-workloads"): change
+            for kind in ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
+        },
     }
 
 

@@ -41,7 +41,9 @@ def _compiled(expression: str) -> Any:
     return cel.compile(expression)
 
 
-def refusals(policy: dict[str, Any], pod: dict[str, Any], user: str, old: dict[str, Any] | None = None) -> list[str]:
+def refusals(
+    policy: dict[str, Any], pod: dict[str, Any], user: str, old: dict[str, Any] | None = None, kind: str = "Pod"
+) -> list[str]:
     """What a ValidatingAdmissionPolicy says against a pod; nothing if it lets it pass or is not asked.
 
     Args:
@@ -49,8 +51,9 @@ def refusals(policy: dict[str, Any], pod: dict[str, Any], user: str, old: dict[s
         pod: The pod, after the defaults that the API server fills in.
         user: Who asks for it.
         old: The pod as it was, if it is changed and not made.
+        kind: Its kind, where it is something else that makes pods.
     """
-    request = {"operation": "UPDATE" if old else "CREATE", "userInfo": {"username": user}}
+    request = {"operation": "UPDATE" if old else "CREATE", "userInfo": {"username": user}, "kind": {"kind": kind}}
     given: dict[str, Any] = {"object": pod, "oldObject": old, "request": request, "variables": {}}
     spec = policy["spec"]
     if not all(_compiled(each["expression"]).execute(given) for each in spec["matchConditions"]):
