@@ -200,7 +200,7 @@ def test_a_dag_that_cannot_be_imported_leaves_what_works(cluster: Cluster, gitop
 
 def test_a_canary_that_fails_leaves_what_works(cluster: Cluster, gitops: GitOps) -> None:
     commit = gitops.release("e2e-3", CANARY_FAILS)
-    check_stopped(cluster, gitops, commit, "rolled back, because the canary's run")
+    check_stopped(cluster, gitops, commit, "the canary's run")
 
 
 def test_what_somebody_changes_on_the_cluster_is_changed_back(cluster: Cluster, gitops: GitOps) -> None:
