@@ -21,6 +21,7 @@ BOTH_VERSIONS: dict[str, str | None] = {
     "dags/flights/flights_rollup_year.py": None,
 }
 """What the DAGs of this repository lack or have instead so that both versions can read them."""
+OUTSIDE = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings"
 
 
 def load_image(cluster: Cluster) -> None:
@@ -59,6 +60,12 @@ def deployed_anew(overlays: tuple[str, ...], folder: Path) -> Iterator[tuple[Clu
 
 
 def remove(cluster: Cluster) -> None:
-    """Delete the environment with everything in it."""
+    """Delete the environment with everything in it, and what it has outside of its namespace.
+
+    Helm does not take over what Argo CD has made.
+    """
     # Worker pods have two minutes to end.
     cluster.kubectl("delete", "namespace", cluster.namespace, "--ignore-not-found", "--wait", seconds=600)
+    found = cluster.kubectl("get", OUTSIDE, "--selector=app.kubernetes.io/part-of=airflow", "--output=name").split()
+    if own := [name for name in found if name.partition("/")[2].startswith(f"{cluster.namespace}-")]:
+        cluster.kubectl("delete", *own)
