@@ -197,7 +197,7 @@ def test_production_goes_through_pgbouncer(prod: Rendered) -> None:
     selector = prod.one("Service", "airflow-pgbouncer")["spec"]["selector"]
     assert "release" not in selector, "both colours serve it"
     assert selector.items() <= deployment(prod, "pgbouncer")["template"]["metadata"]["labels"].items()
-    environment = {e["name"]: e for e in deployment(prod, "scheduler")["template"]["spec"]["containers"][0]["env"]}
+    environment = {e["name"]: e for e in deployment(prod, "api-server")["template"]["spec"]["containers"][0]["env"]}
     asynchronous = environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC"]["valueFrom"]["secretKeyRef"]
     assert asynchronous == {"name": "airflow-metadata", "key": "connection-async"}
     local_settings = prod.one("ConfigMap", "airflow-blue-config")["data"]["airflow_local_settings.py"]

@@ -1,12 +1,13 @@
 """Who may do what in the cluster: service accounts, roles and tokens are those listed here, in every environment."""
 
+import json
 import re
 
 import pytest
 
 from airflow_ops.checks import policies
 from airflow_ops.manifests.objects import Pod
-from support.chart_rendering import ENVIRONMENTS, Render, Rendered
+from support.chart_rendering import ENVIRONMENTS, Charts, Render, Rendered
 
 CLUSTER_SCOPED = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
 """The only kinds without namespace; neither gives a right."""
@@ -23,16 +24,8 @@ ACCOUNTS["prod"] |= {"airflow-blue-pgbouncer"}
 TOKENS = {"airflow-blue-api-server", "airflow-blue-cleanup", "airflow-blue-scheduler", "airflow-secrets"}
 """Reads pods' logs; deletes finished pods; starts pods; makes the Secrets of development."""
 
-POD_LAUNCHER = {
-    "pods: create delete get list patch watch",
-    "pods/log: get",
-    "pods/exec: create get",
-    "events: list watch",
-}
 RIGHTS = {
-    "airflow-blue-scheduler": POD_LAUNCHER,
-    # No token: a deferrable KubernetesPodOperator is what it would be for.
-    "airflow-blue-triggerer": POD_LAUNCHER,
+    "airflow-blue-scheduler": {"pods: create delete get list patch watch"},
     "airflow-blue-api-server": {"pods: get list watch", "pods/log: get list"},
     "airflow-blue-cleanup": {"pods: delete list"},
     "airflow-blue-database-cleanup": set(),
@@ -95,6 +88,31 @@ def test_a_service_account_may_do_what_is_listed(environment: Rendered) -> None:
 def test_tokens_are_where_they_are_used(environment: Rendered) -> None:
     having = {account_of(pod) for pod in environment.pods() if has_token(environment, pod)}
     assert having == TOKENS & ACCOUNTS[environment.environment]
+
+
+KEYS = {
+    # It signs sessions and requests for logs.
+    "AIRFLOW__API__SECRET_KEY": {"airflow-blue-api-server", "airflow-blue-triggerer", "airflow-migrate"},
+    # Airflow takes the ordinary URL away from DAG code, and leaves this one.
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": {"airflow-blue-api-server"},
+}
+
+
+@pytest.mark.parametrize("overlays", [(), ("oidc",)])
+def test_a_key_of_airflow_is_where_it_is_used(charts: Charts, overlays: tuple[str, ...]) -> None:
+    environment = charts.environment("prod", *overlays)
+    for variable, names in KEYS.items():
+        having = {pod.manifest.name for pod in environment.pods() if f'"{variable}"' in json.dumps(pod.spec)}
+        assert {re.sub(r"(airflow-migrate)-.*", r"\1", name) for name in having} == names, variable
+
+
+@pytest.mark.parametrize("overlay", ["secrets-vault", "secrets-kubernetes"])
+def test_a_secrets_backend_gives_nobody_a_right_to_pods(charts: Charts, overlay: str) -> None:
+    """Its components have tokens, and DAG code runs in two of them."""
+    found = rights(charts.environment("prod", overlay))
+    for component in ("triggerer", "dag-processor"):
+        lines = found.get(f"airflow-blue-{component}", set())
+        assert not any(line.startswith("pods") for line in lines), lines
 
 
 def test_root_file_systems_are_read_only(environment: Rendered) -> None:
