@@ -16,6 +16,7 @@ from support.admission_pods import BAD, GOOD, refusals, refused_for, requested
 from support.chart_rendering import Render, Rendered
 
 POLICIES = ("worker-pods", "workloads")
+CONTROLLERS = ("system:serviceaccount:kube-system:job-controller", "system:kube-controller-manager", "lab-admin")
 
 
 def policy(environment: Rendered) -> dict[str, Any]:
@@ -55,12 +56,20 @@ def test_every_rule_has_a_bad_pod(dev: Rendered) -> None:
 
 
 def test_components_and_other_peoples_pods_are_left_alone(dev: Rendered) -> None:
+    """The user that makes pods for a Deployment has another name in each cluster."""
     for pod in dev.pods():
         if pod.where:
             continue
         made = {"metadata": pod.metadata, "spec": pod.spec}
-        controller = "system:serviceaccount:kube-system:replicaset-controller"
-        assert refusals(policy(dev), made, controller) == [], pod.identity
+        for controller in CONTROLLERS:
+            assert refusals(policy(dev), made, controller) == [], pod.identity
+
+
+def test_an_account_of_the_namespace_cannot_pass_for_a_component(dev: Rendered) -> None:
+    pod = requested(dev.workers()["default"], "bad-account")
+    del pod["metadata"]["labels"]["kubernetes_executor"]
+    for maker in (scheduler(dev), TEAM):
+        assert "service account airflow-blue-scheduler is not for tasks" in refusals(policy(dev), pod, maker)[0], maker
 
 
 def test_a_worker_account_with_rights_of_its_own_starts_no_other_pods(dev: Rendered) -> None:
@@ -70,7 +79,6 @@ def test_a_worker_account_with_rights_of_its_own_starts_no_other_pods(dev: Rende
     assert refusals(policy(dev), pod, "system:serviceaccount:airflow-dev:airflow-secrets")
 
 
-CONTROLLERS = ("system:serviceaccount:kube-system:job-controller", "system:kube-controller-manager")
 TEAM = "system:serviceaccount:airflow-dev:airflow-kpo"
 """An account that tasks of a team start pods with, and what pods of theirs have."""
 TEAM_LABELS = {"kubernetes_pod_operator": "True"}

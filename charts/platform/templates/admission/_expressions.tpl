@@ -3,9 +3,9 @@
 {{- keys . | sortAlpha | toJson -}}
 {{- end -}}
 
-{{/* Is who asks a controller of Kubernetes? Some clusters run all controllers as one user. */}}
-{{- define "admission.isController" -}}
-({{ . }}.userInfo.username == 'system:kube-controller-manager' || {{ . }}.userInfo.username.startsWith('system:serviceaccount:kube-system:'))
+{{/* Is who asks no service account of this namespace? Takes the root. */}}
+{{- define "admission.isFromElsewhere" -}}
+!request.userInfo.username.startsWith('system:serviceaccount:{{ .Release.Namespace }}:')
 {{- end -}}
 
 {{/* Does a probe or a hook name a host, or have a field that is not in a list? Takes a dict: action, an expression; keys, a map. */}}
