@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from airflow_ops.paths import ROOT
-from support.chart_rendering import Render, Rendered
+from support.chart_rendering import Charts, Render, Rendered
 from support.network_policy import Peer, allows, isolated
 
 NAMESPACE = "airflow"
@@ -18,6 +18,8 @@ ELSEWHERE = {
     "Kubernetes": Peer(address="198.51.100.1"),
     "warehouse": Peer(address="203.0.113.7"),
     "metadata server": Peer(address="169.254.169.254"),
+    "Azure's second one": Peer(address="168.63.129.16"),
+    "Alibaba's": Peer(address="100.100.100.200"),
     "managed database": Peer(address="10.20.8.5"),
     "Git server": Peer(address="192.0.2.10"),
 }
@@ -47,7 +49,14 @@ FORBIDDEN = [
     ("worker", "git-origin", 9418),
     ("worker", "statsd", 9102),
     ("worker", "triggerer", 8794),
-    *((source, "metadata server", 80) for source in (*COMPONENTS, "worker")),
+    *(
+        (source, target, 80)
+        for source in (*COMPONENTS, "worker", "backup")
+        for target in ("metadata server", "Azure's second one", "Alibaba's")
+    ),
+    *((source, "warehouse", 5432) for source in ("api-server", "dag-processor", "backup")),
+    *((source, "a pod elsewhere", 8080) for source in (*COMPONENTS, "worker", "backup")),
+    *((source, "a Service elsewhere", 443) for source in ("worker", "triggerer", "dag-processor")),
     ("git-mirror", "pgbouncer", 6543),
     ("git-mirror", "api-server", 8080),
     ("statsd", "warehouse", 443),
@@ -121,6 +130,9 @@ def in_place(environment: Rendered, address: str) -> str:
 @pytest.fixture(autouse=True)
 def addresses(environment: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ELSEWHERE, "managed database", Peer(address=in_place(environment, "10.20.8.5")))
+    own = ("10.244.0.9", "10.96.7.7") if environment.environment == "dev" else ("10.20.3.4", "172.20.7.7")
+    for name, address in zip(("a pod elsewhere", "a Service elsewhere"), own, strict=True):
+        monkeypatch.setitem(ELSEWHERE, name, Peer(address=in_place(environment, address)))
 
 
 def test_what_is_needed_gets_through(environment: Rendered) -> None:
@@ -166,6 +178,14 @@ def test_a_metadata_server_is_reached_where_identity_comes_from_it(environment: 
         target = peer("metadata server")
         assert allows(answer.objects, peer(source), target, 80, blocks_match_pods=False) is found, source
         assert not allows(answer.objects, peer(source), target, 22, blocks_match_pods=True)
+
+
+def test_on_google_pods_reach_what_gives_them_their_identity(charts: Charts) -> None:
+    found = policies(charts.environment("prod", "gcp"))
+    for source in ("worker", "api-server", "backup"):
+        for address, port in (("169.254.169.254", 80), ("169.254.169.252", 988)):
+            assert allows(found, peer(source), Peer(address=address), port, blocks_match_pods=False), source
+    assert not allows(found, peer("scheduler"), Peer(address="169.254.169.254"), 80, blocks_match_pods=True)
 
 
 def test_a_load_balancer_may_stand_where_the_controller_does(environment: Rendered, render: Render) -> None:

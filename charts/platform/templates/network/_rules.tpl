@@ -50,13 +50,14 @@ other (the name of the other end), ports.
 {{- end -}}
 
 {{/*
-A block of addresses. `outside` with every address leaves out the metadata database, which only the pods of its own path may reach.
+A block of addresses. `outside` with every address leaves out the metadata database, which only the pods of its own path may reach,
+and the cluster itself: paths within it are named one by one.
 Takes a dict: settings (platform.networkPolicy), other, address.
 */}}
 {{- define "network.block" -}}
 {{- $except := .address.except | default list }}
 {{- if and (eq .other "outside") (hasSuffix "/0" .address.cidr) }}
-{{- range .settings.databaseAddresses }}
+{{- range concat .settings.databaseAddresses .settings.clusterAddresses }}
 {{- if eq (contains ":" .cidr) (contains ":" $.address.cidr) }}
 {{- $except = append $except .cidr }}
 {{- end }}
