@@ -266,21 +266,37 @@ def test_an_upgrades_other_tag_passes(dev: Rendered) -> None:
 def test_an_environment_may_list_more(dev: Rendered, render: Render) -> None:
     listed = {
         "images": ["docker.io/evil/miner"],
-        "serviceAccounts": ["airflow-blue-scheduler"],
-        "secrets": ["airflow-fernet", "airflow-jwt", "airflow-api"],
+        "secrets": ["team-key"],
         "volumeClaims": ["data-airflow-database-0"],
         "priorityClasses": ["airflow-control-plane"],
     }
     answer = render("airflow-platform", {"platform": {"admission": listed}}, only="admission/*.yaml")
     wider = answer.one("ValidatingAdmissionPolicy", "airflow-dev-worker-pods")
-    for name in ("foreign-image", "account", "fernet-secret-env-from", "jwt-secret-volume", "api-secret-projected"):
+    for name in ("foreign-image", "database-claim", "priority"):
         assert refusals(wider, requested(dev.workers()["default"], f"bad-{name}"), scheduler(dev)) == [], name
-    for name in ("database-claim", "priority"):
-        assert refusals(wider, requested(dev.workers()["default"], f"bad-{name}"), scheduler(dev)) == [], name
-    token = requested(dev.workers()["default"], "bad-token")
-    assert refusals(wider, token, scheduler(dev)), "the worker's own account still gets none"
-    token["spec"]["serviceAccountName"] = "airflow-blue-scheduler"
-    assert refusals(wider, token, scheduler(dev)) == []
+    for name, secret in (
+        ("fernet-secret-env-from", "airflow-fernet"),
+        ("jwt-secret-volume", "airflow-jwt"),
+        ("api-secret-projected", "airflow-api"),
+    ):
+        pod = json.dumps(requested(dev.workers()["default"], f"bad-{name}"))
+        assert refusals(wider, json.loads(pod.replace(secret, "team-key")), scheduler(dev)) == [], name
+
+
+@pytest.mark.parametrize("account", ["airflow-blue-scheduler", "airflow-green-worker", "airflow-operations"])
+@pytest.mark.parametrize("key", ["serviceAccounts", "exempt"])
+def test_an_account_of_ours_is_not_listed_for_tasks(render: Render, key: str, account: str) -> None:
+    listed = {key: [account] if key == "serviceAccounts" else {"serviceAccounts": [account]}}
+    answer = render("airflow-platform", {"platform": {"admission": listed}})
+    assert answer.code != 0
+    assert f"platform.admission names the service account {account}" in answer.error
+
+
+@pytest.mark.parametrize("secret", ["airflow-metadata", "airflow-fernet", "airflow-jwt", "airflow-users"])
+def test_keys_of_airflow_are_not_listed_for_tasks(render: Render, secret: str) -> None:
+    answer = render("airflow-platform", {"platform": {"admission": {"secrets": [secret]}}})
+    assert answer.code != 0
+    assert f"platform.admission.secrets names {secret}" in answer.error
 
 
 def test_the_policy_is_bound_to_its_own_namespace(environment: Rendered) -> None:
