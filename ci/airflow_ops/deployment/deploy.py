@@ -13,9 +13,6 @@ from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import active_colour, releases
 from airflow_ops.options import EnvironmentName, TrialOverlays
 
-INSTALL_SECONDS = {"platform": 3900, "airflow": 900}
-"""The platform release runs the migration Job, which has a deadline of an hour; everything else starts in minutes."""
-
 
 def deploy(
     name: EnvironmentName,
@@ -65,7 +62,9 @@ def install(cluster: Cluster) -> None:
     """
     for release in releases(cluster.environment):
         started = time.monotonic()
-        helm.install(cluster, release, INSTALL_SECONDS[release.chart])
+        is_platform = release.chart == "platform"
+        seconds = helm.platform_seconds(cluster.environment) if is_platform else helm.INSTALL_SECONDS
+        helm.install(cluster, release, seconds)
         out.print(styled("ok", "green"), f"{release.name} is ready ({time.monotonic() - started:.0f} s)")
-        if release.chart == "platform" and (commit := dag_push.push(cluster)):
+        if is_platform and (commit := dag_push.push(cluster)):
             out.print(styled("ok", "green"), f"DAGs of commit {commit} are pushed")

@@ -14,6 +14,7 @@ from airflow_ops import programs
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.cluster.pod_diagnosis import is_crash_looping, is_healthy, pod_evidence, pod_state
 from airflow_ops.console import RefusalError, err, fail, styled, table
+from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.live_objects import ask_helm
 from airflow_ops.manifests.objects import Release
 
@@ -24,6 +25,16 @@ DONE = ("deployed", "superseded")
 PENDING_SECONDS = 900
 """A release that is `pending` for longer was left by a Helm that was killed. Before that, somebody may run it by hand;
 another command of ours cannot, because this one holds the environment's Lease."""
+
+
+INSTALL_SECONDS = 900
+"""For the pods of a release to become ready."""
+
+
+def platform_seconds(environment: Environment) -> int:
+    """How long the platform's release may take: its migration Job waits for the database, then migrates it."""
+    migration = environment.values["platform"]["migration"]
+    return int(migration["databaseTimeout"] + migration["deadline"] + 300)
 
 
 def install(cluster: Cluster, release: Release, seconds: int, cut_off: datetime | None = None) -> None:

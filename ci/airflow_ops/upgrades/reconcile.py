@@ -17,7 +17,6 @@ from airflow_ops.manifests.objects import Colour, Release, releases
 from airflow_ops.options import EnvironmentName
 from airflow_ops.upgrades import command, preflight
 from airflow_ops.upgrades.report import describe
-from airflow_ops.upgrades.steps import INSTALL_SECONDS
 
 
 def reconcile(
@@ -84,7 +83,7 @@ def _has_api_servers(cluster: Cluster, colour: Colour) -> bool:
 
 def _install(cluster: Cluster, release: Release) -> None:
     """Install a colour, or bring it to this commit where it is."""
-    helm.install(cluster, release, INSTALL_SECONDS)
+    helm.install(cluster, release, helm.INSTALL_SECONDS)
     out.print(styled("ok", "green"), f"{release.name} is ready")
     smoke.check(cluster)
 

@@ -17,9 +17,6 @@ from airflow_ops.recovery import backup as backups
 from airflow_ops.upgrades import dag_check, migration, prober, queue_hold, rehearsal, token_check
 from airflow_ops.waiting import wait_until
 
-INSTALL_SECONDS = 900
-PLATFORM_SECONDS = 3900
-"""The platform release may run a migration Job, which has a deadline of an hour."""
 DRAIN_SECONDS = 30
 """How long nothing is queued while queued tasks get their pods; a pod starts in 5 to 10 s where there is room."""
 ALIVE_SECONDS = 180
@@ -112,7 +109,7 @@ class Move:
     def prepare(self) -> None:
         """Install the other colour: its API servers start, nothing of it works."""
         live.remove_idle(self.cluster, self.to.colour)
-        self._install(self.release(self.to, *STANDBY), INSTALL_SECONDS, State.PREPARE)
+        self._install(self.release(self.to, *STANDBY), helm.INSTALL_SECONDS, State.PREPARE)
         live.suspend(self.cluster, self.to.colour, True)
 
     def warm(self) -> None:
@@ -225,7 +222,7 @@ class Move:
                         f"Look at the log of {live.deployment_name(colour, component)}.",
                     )
         if self.is_forward:
-            self._install(self.release(self.to), INSTALL_SECONDS, State.HANDOVER)
+            self._install(self.release(self.to), helm.INSTALL_SECONDS, State.HANDOVER)
         live.suspend(self.cluster, self.away.colour, True)
         live.suspend(self.cluster, colour, False)
 
@@ -274,7 +271,8 @@ class Move:
             )
         if self.is_forward:
             if self.brings_platform:
-                self._install(platform_release(self.cluster, self.to.colour), PLATFORM_SECONDS, State.FINALIZE)
+                seconds = helm.platform_seconds(self.cluster.environment)
+                self._install(platform_release(self.cluster, self.to.colour), seconds, State.FINALIZE)
             else:
                 migration.run_job(self.cluster, platform_release(self.cluster, self.to.colour))
             migration.remove_bridges(self.cluster, self.to.version)
