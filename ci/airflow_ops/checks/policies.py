@@ -9,15 +9,20 @@ from airflow_ops.manifests.objects import Manifest, Object, Pod, pods
 PROBELESS = re.compile(r".*-log-groomer")
 """A log groomer is a shell loop that sleeps: the official chart has no probe for it, and a crash ends the container."""
 
-CREDENTIALS_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@\"']*:(?!\$)[^/\s:@\"']+@")
+CREDENTIALS_IN_URL = re.compile(
+    r"[a-z][a-z0-9+.-]*://[^/\s:@\"']*:(?!\$)[^/\s:@\"']+@"
+    # A token alone, as Git servers take it. With ssh a name stands there.
+    r"|\bhttps?://(?!\$)[^/\s:@\"']+@"
+)
 SECRET_WORDS = {"PASSWORD", "PASSWD", "PASSPHRASE", "TOKEN", "SECRET", "CREDENTIALS"}
 SECRET_ENDINGS = ("API_KEY", "ACCESS_KEY", "PRIVATE_KEY", "FERNET_KEY", "SECRET_KEY", "SQL_ALCHEMY_CONN")
 KEYS = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_\w{36}|\bxox[abprs]-[\w-]{10,}"
+    r"|\bglpat-[\w-]{20,}"
     r"|\beyJ[\w-]{10,}\.eyJ[\w-]+\."
     r"|(?<![\w/+=-])[\w-]{43}=(?![\w/+=-])"
 )
-"""Private keys, AWS access keys, tokens of GitHub and Slack, JWTs, Fernet keys (32 bytes in URL-safe base64)."""
+"""Private keys, AWS keys, tokens of GitHub, Slack and GitLab, JWTs, Fernet keys (32 bytes in URL-safe base64)."""
 HARMLESS_ENDINGS = {"FILE", "PATH", "NAME", "DIR", "URL", "BACKEND"}
 
 
