@@ -150,6 +150,159 @@ def test_leftovers_go_after_a_day_and_strangers_stay(script: ModuleType, store: 
     assert {"20261121T010000Z-airflow-3.3.2-abc.dump", "notes.dump"} <= left, "one may be on its way"
 
 
+STRANGERS: dict[str, bytes] = {
+    "inventory": b'{"sourceBucket": "a", "destinationBucket": "b", "version": "2016-11-30"}',
+    "list": b"[]",
+    "cut off": b'{"name": "20261120T000000Z-airflow-3.3.2-abc", "star',
+    "empty": b"",
+    "not text": b"\xff\xfe\x00\x01\xd8",
+    "deep": b"[" * 60_000,
+    "large": b" " * 200_000 + b"{}",
+}
+DESCRIPTION: dict[str, Any] = {
+    "started": "2026-11-20T00:00:00+00:00", "airflow": "3.3.2", "revision": {}, "bytes": 1, "sha256": "a",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", STRANGERS.values(), ids=STRANGERS)
+def test_an_object_that_describes_no_backup_is_skipped_and_named(
+    script: ModuleType, store: Any, tmp_path: Path, content: bytes
+) -> None:
+    made = [put(script, store, tmp_path, age) for age in (40, 1)]
+    store.files.pipe_file(store.path("stranger.json"), content)
+    store.files.invalidate_cache()
+    assert names(store) == made
+    assert store.contents()[1].keys() == {"stranger.json"}
+    assert store.prune(30, 1, NOW) == made[:1]
+    assert store.files.exists(store.path("stranger.json")), "it is not ours to delete"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"started": "yesterday"}, "started"),
+        ({"started": "2026-11-20T00:00:00"}, "started"),
+        ({"started": "0001-01-01T00:00:00+20:00"}, "started"),
+        ({"started": None}, "started"),
+        ({"revision": []}, "revision"),
+        ({"revision": {"alembic_version": ["abc"]}}, "revision"),
+        ({"bytes": "1"}, "bytes"),
+        ({"bytes": 2}, "1 bytes instead of 2"),
+        ({"airflow": 3}, "airflow"),
+        ({"sha256": None}, "sha256"),
+    ],
+    ids=str,
+)
+def test_a_description_with_a_wrong_value_is_skipped_and_says_which(
+    script: ModuleType, tmp_path: Path, change: dict[str, Any], named: str
+) -> None:
+    store = script.Store(f"file://{tmp_path}/backups", {})
+    good = put(script, store, tmp_path, 1)
+    for name, described in (("right", DESCRIPTION), ("wrong", DESCRIPTION | change)):
+        store.files.pipe_file(store.path(f"{name}.dump"), b"x")
+        store.files.pipe_file(store.path(f"{name}.json"), json.dumps(described).encode())
+    backups, skipped = store.contents()
+    assert {backup.name for backup in backups} == {good, "right"}
+    assert skipped.keys() == {"wrong.json"}
+    assert named in skipped["wrong.json"]
+
+
+def test_a_description_without_its_dump_is_named(script: ModuleType, store: Any, tmp_path: Path) -> None:
+    good, lost = put(script, store, tmp_path, 2), put(script, store, tmp_path, 1)
+    store.files.rm_file(store.path(f"{lost}.dump"))
+    store.files.invalidate_cache()
+    assert names(store) == [good]
+    assert f"there is no {lost}.dump" in store.contents()[1][f"{lost}.json"]
+
+
+def test_a_description_of_a_newer_script_is_read(script: ModuleType, store: Any, tmp_path: Path) -> None:
+    name = put(script, store, tmp_path, 1)
+    described = json.loads(store.files.cat_file(store.path(f"{name}.json")))
+    store.files.pipe_file(store.path(f"{name}.json"), json.dumps({**described, "signature": "x"}).encode())
+    assert names(store) == [name]
+
+
+def test_a_backup_is_called_as_its_object(script: ModuleType, store: Any, tmp_path: Path) -> None:
+    """A copy under another name is another backup, though its description names the first one."""
+    old, new = put(script, store, tmp_path, 40), put(script, store, tmp_path, 1)
+    for suffix in ("dump", "json"):
+        store.files.pipe_file(store.path(f"zzz.{suffix}"), store.files.cat_file(store.path(f"{old}.{suffix}")))
+    store.files.invalidate_cache()
+    assert names(store) == [old, "zzz", new], "in the order of their beginnings"
+    assert store.prune(30, 1, NOW) == [old, "zzz"]
+    assert names(store) == [new]
+
+
+def test_a_dump_whose_description_is_damaged_stays(script: ModuleType, store: Any, tmp_path: Path) -> None:
+    old, _ = put(script, store, tmp_path, 40), put(script, store, tmp_path, 0)
+    store.files.pipe_file(store.path(f"{old}.json"), b"{")
+    store.prune(30, 1, NOW)
+    assert store.files.exists(store.path(f"{old}.dump")), "somebody may still mend its description"
+
+
+@pytest.mark.parametrize("error", [PermissionError("denied"), FileNotFoundError("gone"), IsADirectoryError("folder")])
+def test_one_object_that_may_not_be_read_is_skipped(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    store = script.Store(f"file://{tmp_path}/backups", {})
+    made = [put(script, store, tmp_path, age) for age in (2, 1)]
+    refuse(store, made[1], monkeypatch, error)
+    backups, skipped = store.contents()
+    assert [backup.name for backup in backups] == made[:1]
+    assert str(error) in skipped[f"{made[1]}.json"]
+
+
+def test_a_store_that_does_not_answer_is_not_taken_for_an_empty_one(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = script.Store(f"file://{tmp_path}/backups", {})
+    refuse(store, put(script, store, tmp_path, 1), monkeypatch, TimeoutError("no answer"))
+    with pytest.raises(TimeoutError):
+        store.backups()
+
+
+def refuse(store: Any, name: str, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    """Let an error come of reading one description."""
+    read = store.files.cat_file
+
+    def cat_file(path: str) -> Any:
+        if path == store.path(f"{name}.json"):
+            raise error
+        return read(path)
+
+    monkeypatch.setattr(store.files, "cat_file", cat_file)
+
+
+@pytest.fixture
+def folder(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The store of the pod's environment, beside its work folder."""
+    settings = {"uri": f"file://{tmp_path}/backups", "storageOptions": {}, "keepDays": 30, "keepAtLeast": 1}
+    monkeypatch.setenv("BACKUP", json.dumps(settings))
+    monkeypatch.setenv("AIRFLOW_VERSION", "3.3.2")
+    monkeypatch.setattr(script, "WORK", tmp_path)
+    return script.Store(settings["uri"], {})
+
+
+def test_a_backup_is_made_beside_a_stranger_which_it_names(script: ModuleType, folder: Any, tmp_path: Path) -> None:
+    put(script, folder, tmp_path, 400)
+    folder.files.pipe_file(folder.path("inventory.json"), STRANGERS["inventory"])
+    (tmp_path / "facts").write_text("started=2026-11-20T00:00:00+00:00\nalembic_version=abc\n")
+    stored = script.store_dump()
+    assert (stored["kept"], len(stored["deleted"])) == (1, 1)
+    assert stored["skipped"].keys() == {"inventory.json"}
+    assert names(folder) == [stored["name"]]
+
+
+def test_who_asks_for_a_skipped_backup_is_told_why(script: ModuleType, folder: Any, tmp_path: Path) -> None:
+    good, cut = put(script, folder, tmp_path, 2), put(script, folder, tmp_path, 1)
+    folder.files.pipe_file(folder.path(f"{cut}.json"), STRANGERS["cut off"])
+    assert script.chosen(good).name == good
+    with pytest.raises(script.ProblemError, match=f"{cut}.json is not whole JSON"):
+        script.chosen(cut)
+    with pytest.raises(script.ProblemError, match="there is no backup other"):
+        script.chosen("other")
+
+
 def test_libpq_gets_every_part_of_the_address(script: ModuleType) -> None:
     url = sa.make_url(
         "postgresql+psycopg2://air%40flow:p%2Fw@db.example.com/airflow?sslmode=verify-full&sslrootcert=/ca"

@@ -10,6 +10,7 @@
 Environment: CONNECTION (metadata database), CONNECTION_ADMIN (a role that may create databases; by default that
 of CONNECTION), FERNET_KEY (verify), AIRFLOW_VERSION, and BACKUP (JSON: uri, storageOptions, keepDays, keepAtLeast).
 A backup is NAME.dump, in pg_dump's custom format, and NAME.json, which is written last: without it there is no backup.
+Any other *.json in the folder is skipped, and named in the result (`skipped`).
 What a command found is its last line, `result: JSON`; what is wrong is a line `problem: ...` and exit code 1.
 """
 
@@ -34,6 +35,10 @@ RESTORED = os.environ.get("RESTORED", "airflow_restored")
 """The database that a backup is restored into, beside the present one; the rehearsal of an upgrade has its own."""
 UNFINISHED = timedelta(days=1)
 """A dump that is older and has no description belongs to a backup that failed: no Job runs as long."""
+LARGEST_DESCRIPTION = 100_000
+"""Bytes; ours have a few hundred. What is larger is not read, since it might not fit into the pod's memory."""
+DESCRIPTION = {"started": str, "airflow": str, "revision": dict, "bytes": int, "sha256": str}
+"""What NAME.json has to hold."""
 REVISIONS = {"alembic_version": "airflow.migrations", "alembic_version_fab": "airflow.providers.fab.migrations"}
 """Tables with a schema's revision, and the package whose newest migration it has to be."""
 DIALECT: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
@@ -44,13 +49,17 @@ class ProblemError(Exception):
     """Why a command cannot be done, in words for the user."""
 
 
+class SkippedError(Exception):
+    """Why an object of the store is not taken for the description of a backup; its name comes before."""
+
+
 @dataclass(frozen=True)
 class Backup:
     """One backup.
 
     Attributes:
-        name: Of its two objects, without the suffix; sorts by time.
-        started: When pg_dump began, ISO 8601 in UTC; whatever was committed before is in it.
+        name: Of its two objects, without the suffix.
+        started: When pg_dump began, ISO 8601 in UTC, so that it sorts by time; whatever was committed before is in it.
         airflow: Version of Airflow whose image made it.
         revision: Revision of the schema by table of `REVISIONS`.
         bytes: Size of the dump.
@@ -82,16 +91,45 @@ class Store:
         """Path of an object of this folder."""
         return f"{self.folder}/{name}"
 
-    def backups(self) -> list[Backup]:
-        """The backups whose dump is there in its full size, oldest first."""
+    def contents(self) -> tuple[list[Backup], dict[str, str]]:
+        """The backups whose dump is there in its full size, oldest first; and why each other object *.json is skipped.
+
+        Others write into buckets too (inventories, notes, uploads that are cut off), and nothing of that may keep
+        anybody from a backup or a restore.
+        """
         objects = self._objects()
-        found = []
+        found, skipped = [], {}
         for name in objects:
             if name.endswith(".json"):
-                backup = Backup(**json.loads(self.files.cat_file(self.path(name))))
-                if objects.get(f"{backup.name}.dump", {}).get("size") == backup.bytes:
-                    found.append(backup)
-        return sorted(found, key=lambda backup: backup.name)
+                try:
+                    found.append(self._backup(name.removesuffix(".json"), objects))
+                except SkippedError as error:
+                    skipped[name] = str(error)
+        return sorted(found, key=lambda backup: (backup.started, backup.name)), skipped
+
+    def backups(self) -> list[Backup]:
+        """The backups whose dump is there in its full size, oldest first."""
+        return self.contents()[0]
+
+    def _backup(self, name: str, objects: dict[str, Any]) -> Backup:
+        """The backup of a name.
+
+        Raises:
+            SkippedError: Its description is none or cannot be read, or its dump is not there in full.
+            OSError: The store does not answer: that is no reason to go on without what it holds.
+        """
+        if (objects[f"{name}.json"].get("size") or 0) > LARGEST_DESCRIPTION:
+            raise SkippedError("is too large to describe a backup")
+        try:
+            text = self.files.cat_file(self.path(f"{name}.json"))
+        except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+            raise SkippedError(f"cannot be read ({error})") from error
+        backup = described(name, text)
+        if f"{name}.dump" not in objects:
+            raise SkippedError(f"describes a dump that is not there: there is no {name}.dump")
+        if (size := objects[f"{name}.dump"].get("size")) != backup.bytes:
+            raise SkippedError(f"does not fit its dump: {name}.dump has {size} bytes instead of {backup.bytes}")
+        return backup
 
     def put(self, dump: Path, backup: Backup) -> None:
         """Store a dump, then its description."""
@@ -138,6 +176,46 @@ def _time_of(name: str) -> datetime:
         return datetime.strptime(name.split("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
         return datetime.max.replace(tzinfo=UTC)
+
+
+def described(name: str, text: bytes) -> Backup:
+    """Read a description.
+
+    Args:
+        name: Of the object. A name within the description is not believed: it may be a copy under another name.
+        text: Its content.
+
+    Raises:
+        SkippedError: It does not describe a backup.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SkippedError(f"is not whole JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise SkippedError("describes no backup: it is not an object")
+    wrong = [key for key, kind in DESCRIPTION.items() if not isinstance(found.get(key), kind)]
+    if not wrong and not all(isinstance(revision, str) for revision in found["revision"].values()):
+        wrong = ["revision"]
+    if wrong:
+        raise SkippedError(f"describes no backup: {', '.join(wrong)} is missing or not of its kind")
+    # A newer version of this script may write more.
+    return Backup(name=name, **{key: found[key] for key in DESCRIPTION} | {"started": _in_utc(found["started"])})
+
+
+def _in_utc(moment: str) -> str:
+    """A time that sorts by its text, and that PostgreSQL understands.
+
+    Raises:
+        SkippedError: It is no time, or has no zone.
+    """
+    try:
+        parsed = datetime.fromisoformat(moment)
+        if parsed.tzinfo is not None:
+            return parsed.astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):
+        pass
+    raise SkippedError(f"describes no backup: started is {moment!r}, not a time with its zone")
 
 
 def open_store() -> tuple[Store, dict[str, Any]]:
@@ -224,13 +302,24 @@ def store_dump() -> dict[str, Any]:
     )
     store.put(WORK / "dump", backup)
     deleted = store.prune(settings["keepDays"], settings["keepAtLeast"], datetime.now(UTC))
-    return {**asdict(backup), "uri": settings["uri"], "deleted": deleted, "kept": len(store.backups())}
+    backups, skipped = store.contents()
+    return {
+        **asdict(backup),
+        "uri": settings["uri"],
+        "deleted": deleted,
+        "kept": len(backups),
+        "skipped": skipped,
+    }
 
 
 def look() -> dict[str, Any]:
     """The backups there are, the revisions of this image, and what is where the database should be."""
-    backups = open_store()[0].backups()
-    found: dict[str, Any] = {"backups": [{**asdict(b), "fits": fits(b)} for b in backups], "database": None}
+    backups, skipped = open_store()[0].contents()
+    found: dict[str, Any] = {
+        "backups": [{**asdict(b), "fits": fits(b)} for b in backups],
+        "skipped": skipped,
+        "database": None,
+    }
     found["heads"] = heads()
     with connected(admin_url()) as server:
         may_create = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
@@ -287,10 +376,17 @@ def newer_runs(database: sa.Connection, backup: Backup) -> int:
 
 
 def chosen(name: str) -> Backup:
-    """The backup of a name."""
-    for backup in open_store()[0].backups():
+    """The backup of a name.
+
+    Raises:
+        ProblemError: There is none, or it is skipped.
+    """
+    backups, skipped = open_store()[0].contents()
+    for backup in backups:
         if backup.name == name:
             return backup
+    if reason := skipped.get(f"{name}.json"):
+        raise ProblemError(f"there is no whole backup {name}: {name}.json {reason}. Restore another one")
     raise ProblemError(f"there is no backup {name}")
 
 
