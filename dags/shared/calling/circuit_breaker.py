@@ -74,6 +74,9 @@ class CircuitBreaker:
     def guard(self, counts: Callable[[Exception], bool] = every_error) -> Iterator[None]:
         """Make one call inside: `with breaker.guard(): ...`.
 
+        How the call ended is how this ends, whether or not the state can be written afterwards: a task that fails for
+        it would be tried again, and send a second time what has arrived.
+
         Args:
             counts: Whether an error of the call speaks against the service. One that does not, such as HTTP 404, shows
                 that the service answers.
@@ -87,12 +90,12 @@ class CircuitBreaker:
         try:
             yield
         except AirflowTaskTimeout:
-            self.failed(hook, permit)
+            self._note(self.failed, hook, permit)
             raise
         except Exception as error:
-            (self.failed if counts(error) else self.succeeded)(hook, permit)
+            self._note(self.failed if counts(error) else self.succeeded, hook, permit)
             raise
-        self.succeeded(hook, permit)
+        self._note(self.succeeded, hook, permit)
 
     def admit(self, hook: DbApiHook) -> Permit:
         """Give the right to one call; raises the errors of `guard`."""
@@ -142,6 +145,19 @@ class CircuitBreaker:
             )
         if opened:
             log.warning("Circuit of %s: open for %g s", self.service, self.recovery_timeout)
+
+    def _note(self, outcome: Callable[[DbApiHook, Permit], None], hook: DbApiHook, permit: Permit) -> None:
+        """Write what became of a call; what cannot be written is logged.
+
+        That includes a time limit which ends just now: the call is over, and its task is about to end. A trial that is
+        not noted counts as lost after `recovery_timeout`.
+        """
+        try:
+            outcome(hook, permit)
+        except (Exception, AirflowTaskTimeout):
+            log.warning(
+                "Circuit of %s: the call is made, but what became of it is not noted", self.service, exc_info=True
+            )
 
     def _count_failure(self, hook: DbApiHook) -> None:
         with transaction(hook) as cursor:

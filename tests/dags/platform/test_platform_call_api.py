@@ -249,6 +249,29 @@ def test_a_refusal_does_not_speak_against_the_service(service: Service) -> None:
     assert len(service.asked) == 6
 
 
+class Forgetful(CircuitBreaker):
+    """A breaker whose warehouse goes away during the call."""
+
+    def succeeded(self, *_: Any) -> None:
+        raise ConnectionError("the warehouse is down")
+
+    failed = succeeded
+
+
+def test_a_post_that_went_well_is_not_sent_again_because_the_breaker_cannot_note_it(service: Service) -> None:
+    assert call(method="POST", circuit_breaker=Forgetful("invoices")) == {"rows": [1]}
+    assert len(service.asked) == 1
+
+
+def test_a_post_that_may_have_been_carried_out_is_not_repeated_because_the_breaker_cannot_note_it(
+    service: Service, waits: list[float]
+) -> None:
+    service.answers = [(500, {}, "sorry")]
+    with pytest.raises(AirflowFailException, match="POST /rows may have been carried out"):
+        call(method="POST", circuit_breaker=Forgetful("invoices"))
+    assert len(service.asked) == 1
+
+
 AIRFLOW = {
     "/api/v2/version": '{"version": "3.3.2", "git_version": null}',
     "/api/v2/monitor/health": '{"metadatabase": {"status": "healthy"}, "triggerer": {"status": null}}',

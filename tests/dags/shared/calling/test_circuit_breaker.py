@@ -148,6 +148,76 @@ def test_a_call_from_before_the_opening_does_not_close_it(breaker: Any) -> None:
     assert state() == ("open", 5)
 
 
+def lose_the_state(error: BaseException | None = None) -> None:
+    """From here on the warehouse refuses what the breaker writes; then the call fails where an error is given."""
+    from shared.loading.warehouse import execute, transaction, warehouse_hook
+
+    hook = warehouse_hook()
+    with transaction(hook) as cursor:
+        execute(hook, cursor, "DROP TABLE circuit_breakers")
+    if error:
+        raise error
+
+
+def test_a_call_that_went_well_is_not_undone_by_a_state_that_cannot_be_written(
+    breaker: Any, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else the task fails, and its next try sends the same POST again."""
+    open_it(breaker)
+    clock.now += 300
+    sent = []
+    with breaker.guard():
+        sent.append("POST")
+        lose_the_state()
+    assert sent == ["POST"]
+    assert "Circuit of tower: the call is made, but what became of it is not noted" in caplog.text
+
+
+@pytest.mark.parametrize("error", [DownError("503"), KeyError("404"), AirflowTaskTimeout("60 s")], ids=repr)
+def test_a_call_that_failed_ends_with_its_own_error_though_the_state_cannot_be_written(
+    breaker: Any, clock: Clock, error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_it(breaker)
+    clock.now += 300
+    with pytest.raises(type(error)) as raised, breaker.guard(counts=lambda error: isinstance(error, DownError)):
+        lose_the_state(error)
+    assert raised.value is error
+    assert "Circuit of tower: the call is made, but what became of it is not noted" in caplog.text
+
+
+def interrupted(*_: Any) -> None:
+    """The time limit of the task ends just now."""
+    raise AirflowTaskTimeout("60 s")
+
+
+def test_a_time_limit_that_ends_while_the_state_is_written_does_not_undo_the_call(
+    breaker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(breaker), "succeeded", interrupted)
+    monkeypatch.setattr(type(breaker), "failed", interrupted)
+    with breaker.guard():
+        pass
+    with pytest.raises(DownError), breaker.guard():
+        raise DownError("503")
+
+
+def test_a_task_that_is_stopped_while_the_state_is_written_stops(breaker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: Any) -> None:
+        raise SystemExit(143)
+
+    monkeypatch.setattr(type(breaker), "succeeded", stopped)
+    with pytest.raises(SystemExit), breaker.guard():
+        pass
+
+
+def test_without_a_state_that_can_be_read_no_call_is_made(breaker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", '{"conn_type": "sqlite", "host": "/no/such/folder/warehouse.db"}')
+    sent = []
+    with pytest.raises(Exception, match="unable to open"), breaker.guard():
+        sent.append("POST")
+    assert sent == []
+
+
 def work(barrier: Any, answers: Any, job: Callable[[Any], str], clock: Clock) -> None:
     """A worker pod: a process of its own that begins together with the others."""
     from shared.calling.circuit_breaker import CircuitBreaker
