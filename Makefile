@@ -74,7 +74,7 @@ e2e: ## tests on the cluster of KUBECONFIG, where they deploy dev (half an hour)
 
 .PHONY: e2e-upgrade
 e2e-upgrade: ## upgrades of dev on the cluster of KUBECONFIG, with faults and a migration; deletes dev (two hours)
-	@$(PYTEST) tests/e2e/test_upgrade.py tests/e2e/test_upgrade_faults.py tests/e2e/test_upgrade_migration.py --upgrade-faults --cluster-type existing --kubeconfig "$${KUBECONFIG:-$$HOME/.kube/config}" $(ARGS)
+	@$(PYTEST) tests/e2e/test_upgrade.py tests/e2e/test_upgrade_faults.py tests/e2e/test_upgrade_migration.py tests/e2e/test_dags_in_image.py --upgrade-faults --cluster-type existing --kubeconfig "$${KUBECONFIG:-$$HOME/.kube/config}" $(ARGS)
 
 .PHONY: e2e-argocd
 e2e-argocd: ## dev by Argo CD and commits on the cluster of KUBECONFIG; deletes dev (45 minutes)
