@@ -6,7 +6,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,6 +52,19 @@ def existing(read: Callable[..., T], *arguments: Any, **options: Any) -> T | Non
         if error.status != NOT_FOUND:
             raise
         return None
+
+
+@dataclass(frozen=True)
+class StoredSecret:
+    """A Secret as it was read.
+
+    Attributes:
+        content: Its content by key.
+        version: Its `metadata.resourceVersion`, which every change of it replaces.
+    """
+
+    content: dict[str, str] = field(repr=False)
+    version: str
 
 
 @dataclass(frozen=True)
@@ -128,10 +141,16 @@ class Cluster:
 
     def secret(self, name: str) -> dict[str, str] | None:
         """Content of a Secret by key, or None where it does not exist."""
+        stored = self.stored_secret(name)
+        return stored.content if stored else None
+
+    def stored_secret(self, name: str) -> StoredSecret | None:
+        """A Secret with its version, or None where it does not exist."""
         secret = existing(self.core.read_namespaced_secret, name, self.namespace)
         if secret is None:
             return None
-        return {key: base64.b64decode(value).decode() for key, value in (secret.data or {}).items()}
+        content = {key: base64.b64decode(value).decode() for key, value in (secret.data or {}).items()}
+        return StoredSecret(content, secret.metadata.resource_version)
 
     def log(self, pod: str, **options: Any) -> str:
         """A container's log.
