@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 import boto3
 import pytest
@@ -17,6 +18,7 @@ from moto.server import ThreadedMotoServer
 
 from airflow_ops.paths import ROOT
 from support.chart_rendering import Render, Rendered
+from support.metadata_database import insert
 
 pytestmark = pytest.mark.xdist_group("backup")  # what the module makes is made once
 NOW = datetime(2026, 11, 21, 1, 15, tzinfo=UTC)
@@ -313,34 +315,96 @@ def test_libpq_gets_every_part_of_the_address(script: ModuleType) -> None:
     ]  # fmt: skip
 
 
+KEY, OTHER_KEY = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+
+
+def encrypted(text: str = "x", key: str = KEY) -> str:
+    return Fernet(key.encode()).encrypt(text.encode()).decode()
+
+
+@pytest.fixture(scope="module")
+def tables() -> sa.Engine:
+    """A database with Airflow's own tables."""
+    import airflow.models
+    from airflow.models.base import Base
+
+    airflow.models.import_all_models()
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    Base.metadata.create_all(engine)
+    return engine
+
+
 @pytest.fixture
-def encrypted() -> Iterator[tuple[sa.Connection, str]]:
-    """A database with one encrypted variable and a connection without a password, and the key."""
-    key = Fernet.generate_key()
-    with sa.create_engine("sqlite://").connect() as connection:
-        connection.execute(sa.text("CREATE TABLE variable (key TEXT, val TEXT, is_encrypted BOOLEAN)"))
-        connection.execute(
-            sa.text(
-                "CREATE TABLE connection (conn_id TEXT, password TEXT, is_encrypted BOOLEAN, extra TEXT, "
-                "is_extra_encrypted BOOLEAN)"
-            )
-        )
-        value = Fernet(key).encrypt(b"x").decode()
-        connection.execute(sa.text("INSERT INTO variable VALUES ('mark', :value, true)"), {"value": value})
-        connection.execute(sa.text("INSERT INTO connection VALUES ('plain', NULL, false, NULL, false)"))
-        yield connection, key.decode()
+def database(tables: sa.Engine) -> Iterator[sa.Connection]:
+    """One in which nothing is encrypted."""
+    with tables.connect() as connection:  # its end takes back what a test has done
+        plain, text = {"is_encrypted": False, "is_extra_encrypted": False}, "readable"
+        insert(connection, "variable", key="plain", val=text, is_encrypted=False)
+        insert(connection, "connection", conn_id="plain", password=text, extra="{}", **plain)
+        insert(connection, "connection", conn_id="empty", is_encrypted=True, is_extra_encrypted=True)
+        # As the execution API writes it for a task that defers.
+        insert(connection, "trigger", id=1, kwargs='{"delta": 180}', created_date=NOW)
+        yield connection
 
 
+ENCRYPTED: dict[str, tuple[str, dict[str, Any]]] = {
+    "variable mark": ("variable", {"key": "mark", "val": encrypted(), "is_encrypted": True}),
+    "password of connection shop": (
+        "connection",
+        {"conn_id": "shop", "password": encrypted(), "is_encrypted": True, "is_extra_encrypted": False},
+    ),
+    "extra of connection shop": (
+        "connection",
+        {"conn_id": "shop", "extra": encrypted(), "is_encrypted": False, "is_extra_encrypted": True},
+    ),
+    "arguments of trigger 7": ("trigger", {"id": 7, "kwargs": encrypted(), "created_date": NOW}),
+    "password of connection test shop": (
+        "connection_test_request",
+        {"id": uuid4(), "connection_id": "shop", "password": encrypted(), "is_encrypted": True},
+    ),
+    "extra of connection test shop": (
+        "connection_test_request",
+        {"id": uuid4(), "connection_id": "shop", "extra": encrypted(), "is_extra_encrypted": True},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ENCRYPTED)
 def test_a_restore_looks_whether_the_key_fits(
-    script: ModuleType, encrypted: tuple[sa.Connection, str], monkeypatch: pytest.MonkeyPatch
+    script: ModuleType, database: sa.Connection, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    database, key = encrypted
-    other = Fernet.generate_key().decode()
-    monkeypatch.setenv("FERNET_KEY", f"{other},{key}")
+    table, row = ENCRYPTED[what]
+    insert(database, table, **row)
+    monkeypatch.setenv("FERNET_KEY", f"{OTHER_KEY},{KEY}")
     assert script.decrypt_all(database) == 1
-    monkeypatch.setenv("FERNET_KEY", other)
-    with pytest.raises(script.ProblemError, match="does not decrypt the variable mark"):
+    monkeypatch.setenv("FERNET_KEY", OTHER_KEY)
+    with pytest.raises(script.ProblemError, match=f"does not decrypt the {what}:"):
         script.decrypt_all(database)
+
+
+def test_what_is_not_encrypted_needs_no_key(
+    script: ModuleType, database: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FERNET_KEY", KEY)
+    assert script.decrypt_all(database) == 0
+
+
+def test_a_backup_of_an_airflow_without_one_of_the_tables_is_read(
+    script: ModuleType, database: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow 3.2 has no tests of connections."""
+    insert(database, "variable", **ENCRYPTED["variable mark"][1])
+    database.execute(sa.text("DROP TABLE connection_test_request"))
+    monkeypatch.setenv("FERNET_KEY", KEY)
+    assert script.decrypt_all(database) == 1
+
+
+def test_every_table_with_something_encrypted_is_known(script: ModuleType, database: sa.Connection) -> None:
+    """What Airflow encrypts it can encrypt anew; a new version may have one more table of the kind."""
+    from airflow.models.base import Base
+
+    rotated = {m.local_table.name for m in Base.registry.mappers if hasattr(m.class_, "rotate_fernet_key")}
+    assert {table for table, _ in script.ENCRYPTED.values()} == rotated
 
 
 def test_the_revisions_are_those_of_the_installed_airflow(script: ModuleType) -> None:
