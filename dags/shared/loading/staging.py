@@ -5,7 +5,10 @@ bucket elsewhere. Each run has a folder of its own, so two runs of one day do no
 """
 
 import hashlib
+import io
 import re
+import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow.sdk import ObjectStoragePath, Variable
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 STORAGE_VARIABLE = "object_storage_uri"
+LOCAL = ("", "file", "local")
+"""Protocols of a folder on this machine or a volume, as fsspec names them."""
 NAME_LENGTH = 120
 """Characters of a run id that are kept: a file name may have 255 bytes (POSIX NAME_MAX), a run id 250 characters."""
 
@@ -53,12 +58,13 @@ def remove(folder: ObjectStoragePath) -> None:
 
 
 def write_parquet(table: "pa.Table", path: ObjectStoragePath) -> None:
-    """Write one Parquet file, making the folder where the storage has folders."""
+    """Write one Parquet file, making the folder where the storage has folders; readers see it whole or not at all."""
     import pyarrow.parquet as pq
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:  # type: ignore[no-untyped-call]
-        pq.write_table(table, file)
+    # Not into the open file: closing one after an error puts the half of it in its place, in a bucket too.
+    whole = io.BytesIO()
+    pq.write_table(table, whole)
+    _put(whole.getvalue(), path)
 
 
 def read_parquet(path: ObjectStoragePath) -> "pa.Table":
@@ -70,7 +76,21 @@ def read_parquet(path: ObjectStoragePath) -> "pa.Table":
 
 
 def write_text(text: str, path: ObjectStoragePath) -> None:
-    """Write one UTF-8 file, making the folder where the storage has folders."""
+    """Write one UTF-8 file, making the folder where the storage has folders; readers see it whole or not at all."""
+    _put(text.encode(), path)
+
+
+def _put(content: bytes, path: ObjectStoragePath) -> None:
+    """Put a whole file in place of what is there. A bucket does that by itself; in a folder it takes a rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:  # type: ignore[no-untyped-call]
-        file.write(text.encode())
+    if path.protocol not in LOCAL:
+        path.fs.pipe_file(path.path, content)
+        return
+    # In the same folder, because only there a rename is one step; each writer has a draft of its own.
+    draft = Path(path.path).with_name(f".{uuid.uuid4().hex}.draft")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path.path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise

@@ -1,8 +1,13 @@
 """Where the files of a run lie."""
 
 import json
-from collections.abc import Iterator
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,21 +50,26 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with object_storage.bucket("lake") as client:
         login = {"login": object_storage.KEY, "password": object_storage.KEY}
         extra = {"endpoint_url": client.meta.endpoint_url, "region_name": object_storage.REGION}
-        monkeypatch.setenv("AIRFLOW_CONN_OBJECTS", json.dumps({"conn_type": "aws", **login, "extra": extra}))
-        yield "s3://objects@lake/prefix"
+        # Airflow keeps the filesystem of a connection's id, and each bucket is at another port.
+        name = f"objects_{client.meta.endpoint_url.rpartition(':')[2]}"
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps({"conn_type": "aws", **login, "extra": extra}))
+        yield f"s3://{name}@lake/prefix"
 
 
-@pytest.mark.parametrize("kind", ["folder", "bucket"])
-def test_what_is_staged_can_be_read_and_removed(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(params=["folder", "bucket"])
+def base(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object storage of either kind."""
+    uri = tmp_path.as_uri() if request.param == "folder" else request.getfixturevalue("bucket")
+    monkeypatch.setenv("AIRFLOW_VAR_OBJECT_STORAGE_URI", uri)
+
+
+@pytest.mark.usefixtures("base")
+def test_what_is_staged_can_be_read_and_removed() -> None:
     import pyarrow as pa
     from airflow.sdk import ObjectStoragePath
 
     from shared.loading.staging import read_parquet, remove, run_folder, write_parquet, write_text
 
-    base = tmp_path.as_uri() if kind == "folder" else request.getfixturevalue("bucket")
-    monkeypatch.setenv("AIRFLOW_VAR_OBJECT_STORAGE_URI", base)
     mine, other = run_folder("dag", "manual__1:00"), run_folder("dag", "manual__2:00")
     table = pa.table({"a": [1, 2], "b": [["x"], ["y", "z"]]})
     write_parquet(table, mine / "raw" / "t.parquet")
@@ -71,3 +81,103 @@ def test_what_is_staged_can_be_read_and_removed(
     assert not mine.exists()
     assert (other / "kept.txt").read_text() == "kept ✓"
     remove(mine)  # removed already: nothing to do
+
+
+@pytest.mark.usefixtures("base")
+def test_a_write_that_fails_half_way_leaves_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from shared.loading.staging import read_parquet, storage, write_parquet
+
+    def write_half(_: Any, file: Any) -> None:
+        file.write(b"PAR1 half of it")
+        raise TimeoutError("the time limit of the task")
+
+    path, old = storage("exports", "t.parquet"), pa.table({"a": [1]})
+    write_parquet(old, path)
+    monkeypatch.setattr(pq, "write_table", write_half)
+    for target in (path, storage("exports", "new.parquet")):
+        with pytest.raises(TimeoutError):
+            write_parquet(pa.table({"a": [2]}), target)
+    assert read_parquet(path) == old
+    assert [found.name for found in path.parent.iterdir()] == ["t.parquet"]
+
+
+def test_a_disk_that_is_full_leaves_what_was_there_and_no_draft(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shared.loading import staging
+
+    def refuse(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = staging.storage("page.html")
+    staging.write_text("old", path)
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        staging.write_text("new", path)
+    assert path.read_text() == "old"
+    assert [found.name for found in storage.iterdir()] == ["page.html"]
+
+
+FORK = multiprocessing.get_context("fork")
+"""A real process that need not import Airflow again."""
+
+
+def write_and_die() -> None:
+    """Write a page, and be killed before it is in its place."""
+    from shared.loading import staging
+
+    Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    staging.write_text("new", staging.storage("pages", "page.html"))
+
+
+def test_a_writer_that_is_killed_leaves_what_was_there(storage: Path) -> None:
+    from shared.loading import staging
+
+    path = staging.storage("pages", "page.html")
+    staging.write_text("old", path)
+    victim = FORK.Process(target=write_and_die)
+    victim.start()
+    victim.join(timeout=60)
+    assert victim.exitcode == -signal.SIGKILL
+    assert path.read_text() == "old"
+    assert [found.name for found in (storage / "pages").glob("[!.]*")] == ["page.html"], "a draft looks like a page"
+
+
+def while_others_write(write: Callable[[int], None], read: Callable[[], Any]) -> set[Any]:
+    """What is read while two writers write a hundred times each."""
+    write(0)
+    writers = [threading.Thread(target=lambda n=n: [write(n) for _ in range(100)]) for n in (1, 2)]
+    for writer in writers:
+        writer.start()
+    found = set()
+    while any(writer.is_alive() for writer in writers):
+        found.add(read())
+    return found
+
+
+def test_who_reads_while_others_write_sees_a_whole_file(storage: Path) -> None:
+    import pyarrow as pa
+
+    from shared.loading.staging import read_parquet, write_parquet, write_text
+    from shared.loading.staging import storage as place
+
+    text, rows, size = place("pages", "page.html"), place("exports", "t.parquet"), 500_000
+    seen = while_others_write(
+        lambda n: write_text(str(n) * size, text), lambda: (len(t := text.read_text()), len(set(t)))
+    )
+    assert seen == {(size, 1)}
+    seen = while_others_write(
+        lambda n: write_parquet(pa.table({"a": [n] * size}), rows), lambda: read_parquet(rows).num_rows
+    )
+    assert seen == {size}
+    assert sorted(path.name for path in storage.rglob("*") if path.is_file()) == ["page.html", "t.parquet"]
+
+
+def test_a_file_can_be_read_by_whom_the_umask_allows(storage: Path) -> None:
+    """Tasks of other pods may run as another user: a draft made by `tempfile` would be its writer's alone."""
+    from shared.loading import staging
+
+    staging.write_text("x", staging.storage("page.html"))
+    (storage / "plain").write_text("x")
+    assert (storage / "page.html").stat().st_mode == (storage / "plain").stat().st_mode
