@@ -1,17 +1,21 @@
 """The operations of rotation steps on an environment: change a Secret, restart the pods that read it, run a Job."""
 
-import json
 import time
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kubernetes.client.exceptions import ApiException
+
 from airflow_ops.cluster import jobs, rollouts
-from airflow_ops.cluster.connection import Cluster
-from airflow_ops.console import fail, out
+from airflow_ops.cluster.config_map import CONFLICT
+from airflow_ops.cluster.connection import Cluster, StoredSecret
+from airflow_ops.console import RefusalError, fail, out
 from airflow_ops.environments.values import Values
+from airflow_ops.local.settings import write_private
 from airflow_ops.paths import ROOT
+from airflow_ops.rotation.entry_file import EntryFile
 from airflow_ops.waiting import wait_until
 
 Content = dict[str, str]
@@ -21,6 +25,8 @@ STORE_SECONDS = 3600
 """How long to wait until a person has put an entry into a store; running the command again waits again."""
 ASK_SECONDS = 30
 """How often the operator of the store is asked to synchronise at once."""
+LOOK_SECONDS = 2
+"""Between two looks whether an entry has arrived."""
 
 
 @dataclass
@@ -48,7 +54,10 @@ class RotationContext:
         Raises:
             ProblemError: It does not exist.
         """
-        found = self.cluster.secret(self.name(purpose))
+        return self._stored(purpose).content
+
+    def _stored(self, purpose: str) -> StoredSecret:
+        found = self.cluster.stored_secret(self.name(purpose))
         if found is None:
             raise fail(
                 f"Secret {self.name(purpose)} does not exist in {self.cluster.namespace}.",
@@ -70,56 +79,100 @@ class RotationContext:
         Args:
             purpose: A key of `global.secrets`.
             change: Computes the new content from the present one. Must be idempotent: a rotation that was cut off
-                repeats it.
+                repeats it, and what it draws must be drawn only where it is not there yet.
 
         Raises:
-            ProblemError: The Secret does not exist, or the store's content does not arrive.
+            ProblemError: The Secret does not exist, or somebody else changes it meanwhile, or the store's content does
+                not arrive.
         """
-        present = self.secret(purpose)
+        present = self._stored(purpose)
+        wanted = change(present.content)
         if self.is_external:
-            self._through_store(purpose, present, change)
-        elif (wanted := change(present)) != present:
-            data: dict[str, str | None] = {key: b64encode(text.encode()).decode() for key, text in wanted.items()}
-            data |= dict.fromkeys(present.keys() - wanted.keys())
-            self.cluster.core.patch_namespaced_secret(self.name(purpose), self.cluster.namespace, {"data": data})
+            self._through_store(purpose, present.content, wanted, change)
+        elif wanted != present.content:
+            self._patch(purpose, present, wanted)
 
-    def _through_store(self, purpose: str, present: Content, change: Callable[[Content], Content]) -> None:
-        file = self.private_file(f"{purpose}.json")
-        wanted: Content = json.loads(file.read_text() or "{}") or change(present)
-        if wanted != present:
-            file.write_text(json.dumps(wanted))
-            store = self.values["platform"]["secrets"]
-            entry = f"{store['prefix']}/{kebab(purpose)}"
-            out.print(
-                f"put the content of {file.relative_to(ROOT)} into the store ({store['store']['name']}) "
-                f"as the entry {entry}, replacing its whole content; this continues when it has arrived",
-            )
-            self._await_store(purpose, wanted, entry)
-        file.unlink(missing_ok=True)
+    def _patch(self, purpose: str, present: StoredSecret, wanted: Content) -> None:
+        """Write a Secret's new content, in the version that it was made from only."""
+        data: dict[str, str | None] = {key: b64encode(text.encode()).decode() for key, text in wanted.items()}
+        data |= dict.fromkeys(present.content.keys() - wanted.keys())
+        body = {"metadata": {"resourceVersion": present.version}, "data": data}
+        name = self.name(purpose)
+        try:
+            self.cluster.core.patch_namespaced_secret(name, self.cluster.namespace, body)
+        except ApiException as error:
+            if error.status != CONFLICT:
+                raise
+            if self.secret(purpose) == wanted:
+                return  # This very patch was done, its answer was lost, and it was sent again.
+            raise RefusalError(
+                f"Secret {name} of {self.cluster.namespace} was changed by somebody else at this moment.",
+                "Nothing was overwritten. Once nobody else changes it, run this again: it continues with this step.",
+            ) from error
 
-    def private_file(self, name: str) -> Path:
-        """A file of this rotation that only this user can read; a new one is empty."""
-        file = ROOT / f".local/rotation/{self.cluster.environment.name}" / name
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file.touch(mode=0o600)
+    def _through_store(
+        self, purpose: str, present: Content, wanted: Content, change: Callable[[Content], Content]
+    ) -> None:
+        file = EntryFile(self._folder(), purpose, present)
+        if wanted == present:
+            file.discard()
+            return
+        for left in file.discard_others():
+            out.print(f"discarded {left.relative_to(ROOT)}, made from other content: do not put it into the store")
+        before = file.read()
+        # Taken so that nothing is drawn twice, but not if it is another change's, as of a credential since corrected.
+        if before is not None and before.keys() == wanted.keys() and change(before) == before:
+            wanted = before
+        else:
+            file.write(wanted)
+        store = self.values["platform"]["secrets"]
+        out.print(
+            f"put the content of {file.path.relative_to(ROOT)} into the store ({store['store']['name']}) "
+            f"as the entry {self._entry(purpose)}, replacing its whole content; this continues when it has arrived",
+        )
+        self._await_store(purpose, file, wanted)
+        file.discard()
+
+    def _entry(self, purpose: str) -> str:
+        """The entry of a Secret in the store."""
+        return f"{self.values['platform']['secrets']['prefix']}/{kebab(purpose)}"
+
+    def _folder(self) -> Path:
+        """The folder of this environment's rotations, which only this user can read."""
+        folder = ROOT / f".local/rotation/{self.cluster.environment.name}"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
+
+    def write_private(self, name: str, text: str) -> Path:
+        """Write a file of this rotation that only this user can read; its path."""
+        file = self._folder() / name
+        write_private(file, text)
         return file
 
-    def _await_store(self, purpose: str, wanted: Content, entry: str) -> None:
+    def _await_store(self, purpose: str, file: EntryFile, wanted: Content) -> None:
         asked = -float(ASK_SECONDS)
+        name, entry = self.name(purpose), self._entry(purpose)
 
         def has_arrived() -> bool:
             nonlocal asked
-            if self.secret(purpose) == wanted:
-                return True
-            if time.monotonic() - asked > ASK_SECONDS:
+            now = self.secret(purpose)
+            if now not in (wanted, file.present):
+                raise fail(
+                    f"Secret {name} has changed, and holds neither the former content nor that of "
+                    f"{file.path.relative_to(ROOT)}.",
+                    f"If that is a mistake, put the whole content of that file into entry {entry} now. Then run this "
+                    "again: it starts from what the Secret holds, and discards the file.",
+                )
+            if now != wanted and time.monotonic() - asked > ASK_SECONDS:
                 asked = time.monotonic()
-                now = f"force-sync={int(time.time())}"
-                self.cluster.kubectl("annotate", "externalsecret", self.name(purpose), now, "--overwrite")
-            return False
+                self.cluster.kubectl(
+                    "annotate", "externalsecret", name, f"force-sync={int(time.time())}", "--overwrite"
+                )
+            return now == wanted
 
-        if not wait_until(has_arrived, STORE_SECONDS, 2):
+        if not wait_until(has_arrived, STORE_SECONDS, LOOK_SECONDS):
             raise fail(
-                f"entry {entry} did not reach Secret {self.name(purpose)} in {STORE_SECONDS} s.",
+                f"entry {entry} did not reach Secret {name} in {STORE_SECONDS} s.",
                 "Nothing has changed since the last recorded step. Put it into the store, then run this again.",
             )
 

@@ -147,8 +147,7 @@ class Rotation:
 
     def write_for_administrator(self, name: str, text: str) -> None:
         """Write SQL to a file that only this user can read, and say what to do with it."""
-        file = self.context.private_file(f"{name}.sql")
-        file.write_text(text)
+        file = self.context.write_private(f"{name}.sql", text)
         out.print(f"run {file.relative_to(ROOT)} with psql as an administrator of the database")
 
     def current(self) -> str:

@@ -4,11 +4,14 @@ import base64
 import hashlib
 import hmac
 import re
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from airflow_ops.console import ProblemError
-from airflow_ops.rotation import database
+from airflow_ops.rotation import context, database
+from airflow_ops.rotation.context import RotationContext
 
 DIRECT = "postgresql+psycopg2://airflow:old@airflow-database:5432/airflow"
 PRESENT = {
@@ -67,3 +70,16 @@ def test_pgbouncer_knows_both_until_the_old_one_is_gone() -> None:
 def test_a_login_that_would_need_quoting_is_refused() -> None:
     with pytest.raises(ProblemError, match="is not a plain name"):
         database.make_role("postgresql://air%27flow:x@h/airflow")
+
+
+def test_sql_for_an_administrator_replaces_that_of_an_earlier_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "ROOT", tmp_path)
+    monkeypatch.setattr(database, "ROOT", tmp_path)
+    there = RotationContext(SimpleNamespace(environment=SimpleNamespace(name="prod")))  # type: ignore[arg-type]
+    for text in ("SELECT 'of an earlier attempt, and longer'", "SELECT 1"):
+        database.Rotation(there).write_for_administrator("make-role", text)
+    [file] = (tmp_path / ".local/rotation/prod").iterdir()
+    assert (file.name, file.read_text()) == ("make-role.sql", "SELECT 1")
+    assert file.stat().st_mode & 0o777 == 0o600
