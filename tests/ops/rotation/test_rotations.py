@@ -3,7 +3,9 @@
 import base64
 import json
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -12,7 +14,9 @@ import pytest
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from airflow_ops.console import ProblemError
-from airflow_ops.rotation import api, fernet, jwt, sequence
+from airflow_ops.rotation import api, database, fernet, git, jwt, sequence
+from airflow_ops.rotation.command import Kind
+from airflow_ops.rotation.context import Content
 from airflow_ops.rotation.sequence import RotationState, Step
 from support.rotation_fakes import CutOffError, FakeContext, FakeStore, interruptions
 
@@ -78,12 +82,51 @@ def rotate_api(cut_at: int | None) -> FakeContext:
     return context
 
 
-def test_every_component_has_the_same_new_api_key_wherever_it_is_cut_off() -> None:
-    for context in interruptions(rotate_api):
+def test_every_component_has_the_same_new_api_key_wherever_it_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: list[str] = []
+
+    def draw(size: int) -> str:
+        keys.append(f"{len(keys)} {'x' * size}")
+        return keys[-1]
+
+    monkeypatch.setattr(api.secrets, "token_urlsafe", draw)
+    for number, context in enumerate(interruptions(rotate_api), 1):
         new = context.secrets["api"]
-        assert len(new["api-secret-key"]) >= 32
-        assert new["other"] == "kept"
+        assert new == {"api-secret-key": keys[-1], "other": "kept"}
         assert all(pod["api"] == new for pod in context.read.values())
+        assert len(keys) == number, "what one attempt has drawn, the next one uses"
+
+
+def jwt_secret() -> dict[str, str]:
+    key = jwt.new_key()
+    return {"private-key": key, "jwks": jwt.trusted(key)}
+
+
+CHANGES: dict[str, tuple[Content, list[Callable[[Content], Content]]]] = {
+    "api": ({"api-secret-key": "old", "other": "kept"}, [api.add, api.replace]),
+    "fernet": ({"fernet-key": "old"}, [fernet.add, fernet.promote, fernet.drop]),
+    "jwt": (jwt_secret(), [jwt.add, jwt.sign, jwt.drop]),
+    "database": ({"connection-direct": "postgresql://airflow:old@h/airflow"}, [database.add, database.switch]),
+    "git": ({"password": "old"}, [partial(git.add, new={"password": "new"}), git.swap]),
+}
+"""The content of a Secret before a rotation, and the changes in their order."""
+
+
+def test_every_kind_is_checked_for_changes_that_can_be_repeated() -> None:
+    assert CHANGES.keys() == set(Kind)
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_change_that_is_repeated_changes_nothing_more(kind: str) -> None:
+    """A step that was cut off after its change is run again: what it has drawn must not be drawn anew."""
+    before, changes = CHANGES[kind]
+    content = dict(before)
+    for change in changes:
+        changed = change(content)
+        assert change(changed) == changed, change
+        content = changed
+    assert content != before
+    assert content.keys() == before.keys()
 
 
 def every_api_server_trusts_every_signer(pods: list[dict[str, Any]]) -> None:
@@ -92,11 +135,6 @@ def every_api_server_trusts_every_signer(pods: list[dict[str, Any]]) -> None:
         keys = pyjwt.PyJWKSet.from_dict(json.loads(verifier["jwt"]["jwks"]))
         key = keys[pyjwt.get_unverified_header(token)["kid"]]
         pyjwt.decode(token, key, audience="urn:airflow.apache.org:task")
-
-
-def jwt_secret() -> dict[str, str]:
-    key = jwt.new_key()
-    return {"private-key": key, "jwks": jwt.trusted(key)}
 
 
 def jwt_steps(context: FakeContext, wait: float = 0) -> list[Step]:
