@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from airflow_ops.checks.scheduling import counts
 from airflow_ops.environments.pools import SCRIPT, load_pools
 from airflow_ops.paths import ROOT
 from airflow_ops.rotation import jwt
@@ -130,6 +131,11 @@ def test_the_mirror_serves_what_the_bundle_asks_for(environment: Rendered) -> No
 
 def test_the_quota_and_limits_are_those_of_the_values(environment: Rendered) -> None:
     assert environment.one("ResourceQuota", "airflow")["spec"]["hard"]["pods"]
+    assert environment.one("ResourceQuota", "airflow-tasks")["spec"]["hard"]["pods"]
+    quotas = [environment.one("ResourceQuota", name) for name in ("airflow", "airflow-tasks")]
+    for pod in environment.pods():
+        counted = [quota["metadata"]["name"] for quota in quotas if counts(quota, pod.spec)]
+        assert counted == ["airflow-tasks" if pod.where else "airflow"], pod.identity
     limits = environment.one("LimitRange", "airflow")["spec"]["limits"][0]
     assert limits["type"] == "Container"
     assert {"default", "defaultRequest", "max"} <= limits.keys()

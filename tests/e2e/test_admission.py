@@ -14,7 +14,7 @@ from kubernetes.client.exceptions import ApiException
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.paths import ROOT
 from support.admission_pods import BAD, GOOD, refused_for, requested
-from support.live_environment import Airflow, DagRepository, wait_for
+from support.live_environment import Airflow, DagRepository, ops, target, wait_for
 
 DAG = "e2e_ask_for_more"
 REASONS = {
@@ -58,6 +58,34 @@ def test_a_bad_pod_is_refused(as_scheduler: Any, cluster: Cluster, template: dic
     assert "exceeded quota" not in message, "the executor would try again, for minutes"
 
 
+def test_tasks_that_fill_their_quota_leave_room_for_a_scheduler(
+    as_scheduler: Any, cluster: Cluster, template: dict[str, Any]
+) -> None:
+    """Pods that no node has room for count too."""
+    pod = requested(template, "good-plain")
+    pod["spec"]["nodeSelector"] = {"no-such-node": "here"}
+    pod["metadata"]["labels"]["e2e"] = "full"
+    most = int(cluster.environment.values["platform"]["quota"]["tasks"]["pods"])
+
+    def fill() -> None:
+        for number in range(most + 1):
+            named = {**pod, "metadata": {**pod["metadata"], "name": f"e2e-full-{number}"}}
+            as_scheduler.create_namespaced_pod(cluster.namespace, named)
+
+    try:
+        with pytest.raises(ApiException, match="exceeded quota: airflow-tasks"):
+            fill()
+        before = set(scheduler_pods(cluster))
+        for name in before:
+            cluster.core.delete_namespaced_pod(name, cluster.namespace, grace_period_seconds=0)
+        wait_for("another scheduler", lambda: len(set(scheduler_pods(cluster)) - before) == len(before), 60)
+    finally:
+        cluster.core.delete_collection_namespaced_pod(
+            cluster.namespace, label_selector="e2e=full", grace_period_seconds=0
+        )
+    wait_for("a scheduler that is ready", lambda: ops("smoke", *target(cluster)).returncode == 0, 300)
+
+
 def events(airflow: Airflow, run: str, task: str) -> str:
     found = EventLogApi(airflow.client).get_event_logs(dag_id=DAG, run_id=run, task_id=task).event_logs
     return "\n".join(str(each.extra) for each in found)
@@ -65,7 +93,7 @@ def events(airflow: Airflow, run: str, task: str) -> str:
 
 def scheduler_pods(cluster: Cluster) -> dict[str, int]:
     pods = cluster.core.list_namespaced_pod(cluster.namespace, label_selector="component=scheduler").items
-    return {pod.metadata.name: sum(s.restart_count for s in pod.status.container_statuses) for pod in pods}
+    return {pod.metadata.name: sum(s.restart_count for s in pod.status.container_statuses or []) for pod in pods}
 
 
 def test_a_task_that_asks_for_more_fails_at_once_and_the_rest_goes_on(

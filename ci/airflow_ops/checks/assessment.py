@@ -52,7 +52,9 @@ class Report:
         parallelism: Task instances at once, per scheduler.
         schedulers: Replicas of the scheduler.
         components: Release to the load of all its pods but the workers.
-        quota: Hard limits of the namespace; empty without a quota.
+        quota: Hard limits of what counts components; empty without a quota.
+        task_quota: Hard limits of what counts workers.
+        is_shared: Whether one quota counts both.
         sizes: The worker sizes.
         default_size: The size of a task that names none.
         pools: Pool to slots; -1 means no limit.
@@ -65,6 +67,8 @@ class Report:
     schedulers: int
     components: dict[str, Load]
     quota: Load
+    task_quota: Load
+    is_shared: bool
     sizes: list[Size]
     default_size: str
     pools: dict[str, int]
@@ -81,6 +85,11 @@ class Report:
         """The load of everything except workers."""
         return scheduling.add(self.components.values())
 
+    @property
+    def beside(self) -> Load:
+        """What counts towards the workers' quota beside them."""
+        return self.fixed if self.is_shared else {}
+
 
 class Demand:
     """The resources that an environment asks for, and its quota, limits and nodes."""
@@ -93,7 +102,7 @@ class Demand:
         """
         self.manifests = manifests
         self.limits = LimitRange.read(m.object for m in manifests if m.kind == "LimitRange")
-        self.quota = scheduling.read_quota(m.object for m in manifests if m.kind == "ResourceQuota")
+        self.quotas = [m.object for m in manifests if m.kind == "ResourceQuota"]
         self.config = airflow_config(manifests)
         platform = values.get("platform") or {}
         self.shapes = [NodeShape.read(shape) for shape in platform.get("nodeShapes") or []]
@@ -139,6 +148,11 @@ class Demand:
                 found.append((pod, _replicas(manifest, scaler)))
         return found
 
+    def quotas_of(self, specs: Iterable[Object]) -> list[Object]:
+        """The ResourceQuotas that count one of some pods."""
+        listed = list(specs)
+        return [quota for quota in self.quotas if any(scheduling.counts(quota, spec) for spec in listed)]
+
     def schedulers(self) -> int:
         """Replicas of the scheduler."""
         return sum(
@@ -173,12 +187,16 @@ def assess(name: str, demand: Demand, tasks: list[Task]) -> Report:
     for pod, count in components:
         load = scheduling.times(scheduling.pod_load(pod.spec, demand.limits), count)
         loads.setdefault(pod.manifest.release, []).append(load)
+    own = demand.quotas_of(pod.spec for pod, _ in components)
+    of_tasks = demand.quotas_of(pod.spec for pod in demand.templates().values())
     report = Report(
         environment=name,
         parallelism=demand.config.getint("core", "parallelism", fallback=DEFAULT_PARALLELISM),
         schedulers=demand.schedulers(),
         components={release: scheduling.add(each) for release, each in loads.items()},
-        quota=demand.quota,
+        quota=scheduling.read_quota(own),
+        task_quota=scheduling.read_quota(of_tasks),
+        is_shared=any(quota in own for quota in of_tasks),
         sizes=[],
         default_size=demand.default_size,
         pools=demand.pools,
@@ -198,7 +216,7 @@ def assess(name: str, demand: Demand, tasks: list[Task]) -> Report:
 def _unschedulable(demand: Demand, spec: Object) -> list[str]:
     """Why a pod can never run: a LimitRange or a quota refuses it, or no node that it may use is large enough."""
     reasons = scheduling.refused_by_limit_range(spec, demand.limits)
-    reasons += scheduling.unset_for_quota(spec, demand.limits, demand.quota)
+    reasons += scheduling.unset_for_quota(spec, demand.limits, scheduling.read_quota(demand.quotas_of([spec])))
     load = scheduling.pod_load(spec, demand.limits)
     refusals = {shape.name: shape.refuses(spec, load) for shape in demand.shapes}
     if refusals and all(refusals.values()):
@@ -220,7 +238,7 @@ def _assess_sizes(report: Report, demand: Demand, workers: list[Task]) -> None:
     for name, pod in templates.items():
         load = scheduling.pod_load(pod.spec, demand.limits)
         nodes = [shape.name for shape in demand.shapes if not shape.refuses(pod.spec, load)]
-        fits = _fit(report.quota, report.fixed, load)
+        fits = _fit(report.task_quota, report.beside, load)
         report.sizes.append(Size(name, pod.spec, load, used[name], nodes if demand.shapes else None, fits))
         report.errors += [f"size {name}: {reason}" for reason in _unschedulable(demand, pod.spec)]
 
@@ -236,8 +254,8 @@ def _assess_overrides(report: Report, demand: Demand, workers: list[Task]) -> No
         own = base | {"resources": {"requests": task.requests, "limits": task.limits}}
         spec = spec | {"containers": [own, *others]}
         reasons = _unschedulable(demand, spec)
-        if _fit(report.quota, report.fixed, scheduling.pod_load(spec, demand.limits)) == 0:
-            reasons.append("the quota leaves no room for it beside the components")
+        if _fit(report.task_quota, report.beside, scheduling.pod_load(spec, demand.limits)) == 0:
+            reasons.append("the quota leaves no room for it")
         report.errors += [f"task {task.identity} (pod_override): {reason}" for reason in reasons]
 
 
@@ -266,14 +284,24 @@ def _fit(quota: Load, fixed: Load, load: Load) -> int | None:
 
 
 def _assess_quota(report: Report) -> None:
+    report.errors += [
+        f"quota {key} {show(key, most)} is smaller than the components: {show(key, report.fixed[key])}"
+        for key, most in report.quota.items()
+        if report.fixed.get(key, Decimal(0)) > most
+    ]
     for size in report.sizes:
-        both = scheduling.add([report.fixed, size.load])
+        both = scheduling.add([report.beside, size.load])
         report.errors += [
-            f"quota {key} {show(key, most)} is smaller than the components and one worker of size {size.name}: "
-            f"{show(key, report.fixed.get(key, Decimal(0)))} + {show(key, size.load.get(key, Decimal(0)))}"
-            for key, most in report.quota.items()
+            f"quota {key} {show(key, most)} is smaller than what runs beside workers and one of size {size.name}: "
+            f"{show(key, report.beside.get(key, Decimal(0)))} + {show(key, size.load.get(key, Decimal(0)))}"
+            for key, most in report.task_quota.items()
             if both.get(key, Decimal(0)) > most
         ]
+        if report.is_shared and size.fits is not None and size.fits < report.concurrency:
+            report.errors.append(
+                f"{size.fits} workers of size {size.name} fill the quota, parallelism allows {report.concurrency}, and "
+                "then no component that ends can start again: give tasks a quota of their own (platform.quota.tasks)"
+            )
         if size.name == report.default_size and size.fits is not None and 0 < size.fits < report.concurrency:
             report.warnings.append(
                 f"parallelism allows {report.concurrency} workers, the quota only {size.fits} of size {size.name}: "

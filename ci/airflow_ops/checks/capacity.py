@@ -31,6 +31,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "components": {release: _plain(load) for release, load in report.components.items()},
         "fixed": _plain(report.fixed),
         "quota": _plain(report.quota),
+        "taskQuota": _plain(report.task_quota),
         "defaultSize": report.default_size,
         "sizes": {
             size.name: {"load": _plain(size.load), "tasks": size.tasks, "nodes": size.nodes, "fitsInQuota": size.fits}
@@ -51,6 +52,8 @@ def _print(report: Report) -> None:
     rows: list[tuple[str, Load]] = [*report.components.items(), ("all components", report.fixed)]
     if report.quota:
         rows.append(("quota", report.quota))
+    if report.task_quota and not report.is_shared:
+        rows.append(("quota of tasks", report.task_quota))
     for name, load in rows:
         pods_shown = show("pods", load["pods"]) if "pods" in load else "-"
         loads.add_row(name, pods_shown, *_amounts(load, "requests"), *_amounts(load, "limits"))

@@ -181,21 +181,40 @@ def _too_far_apart(load: Load, bounds: Load) -> Iterator[str]:
 QUOTA_NAMES = {"cpu": "requests.cpu", "memory": "requests.memory", "ephemeral-storage": "requests.ephemeral-storage"}
 
 
-def read_quota(objects: Iterable[Object]) -> Load:
-    """The lowest of a namespace's quotas for each key; keys that pods do not use are left out.
+def counts(quota: Object, spec: Object) -> bool:
+    """Whether a ResourceQuota counts a pod.
+
+    Args:
+        quota: The ResourceQuota.
+        spec: The pod's spec, for its priority class.
 
     Raises:
-        ProblemError: One has a value that is not a quantity, or has scopes, which are not supported here.
+        ProblemError: It has a scope other than that of priority classes.
+    """
+    scopes = (quota["spec"].get("scopeSelector") or {}).get("matchExpressions") or []
+    if quota["spec"].get("scopes") or any(scope["scopeName"] != "PriorityClass" for scope in scopes):
+        raise fail(
+            f"ResourceQuota {quota['metadata']['name']} has scopes that `capacity` does not support.",
+            "Use a scopeSelector for PriorityClass, or none.",
+        )
+    priority = spec.get("priorityClassName")
+
+    def holds(scope: Mapping[str, Any]) -> bool:
+        is_asked = priority in scope["values"] if scope["operator"].endswith("In") else bool(priority)
+        return is_asked is not (scope["operator"] in ("NotIn", "DoesNotExist"))
+
+    return all(holds(scope) for scope in scopes)
+
+
+def read_quota(objects: Iterable[Object]) -> Load:
+    """The lowest of some quotas for each key; keys that pods do not use are left out.
+
+    Raises:
+        ProblemError: One has a value that is not a quantity.
     """
     quota: Load = {}
     for item in objects:
-        spec = item["spec"]
-        if spec.get("scopes") or spec.get("scopeSelector"):
-            raise fail(
-                f"ResourceQuota {item['metadata']['name']} has scopes, which `capacity` does not support.",
-                "Use a quota without scopes.",
-            )
-        for key, text in (spec.get("hard") or {}).items():
+        for key, text in (item["spec"].get("hard") or {}).items():
             name = QUOTA_NAMES.get(key, "pods" if key == "count/pods" else key)
             part, _, resource = name.partition(".")
             if name == "pods" or (part in ("requests", "limits") and resource in COMPUTE):

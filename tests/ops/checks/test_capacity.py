@@ -15,9 +15,16 @@ FIVE_CORES = (
 )
 
 
+def quota(operator: str, hard: dict[str, str]) -> dict[str, Any]:
+    """A quota of workers (In), or of everything else (NotIn)."""
+    scope = {"scopeName": "PriorityClass", "operator": operator, "values": ["worker"]}
+    spec = {"hard": hard, "scopeSelector": {"matchExpressions": [scope]}}
+    return {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": operator.lower()}, "spec": spec}
+
+
 @pytest.mark.usefixtures("helm")
 class TestCommand:
-    """`airflow-ops capacity` of the small checkout: 2 schedulers of 500m and 1Gi, a quota of 6 cores and 12Gi."""
+    """`airflow-ops capacity` of the small checkout: 2 schedulers of 500m and 1Gi, a quota, and one of tasks."""
 
     def test_what_fits_passes_and_is_added_up(self, checkout: Checkout) -> None:
         checkout.write_dag('pool="warehouse", pool_slots=2')
@@ -34,16 +41,17 @@ class TestCommand:
             "requests.memory": "2Gi",
         }
         assert report["pools"] == {"default_pool": 128, "warehouse": 2}
-        # 6 - 1 cores and 12 - 2 Gi and 20 - 2 pods are left.
+        assert report["quota"] == {"pods": "20", "requests.cpu": "6", "requests.memory": "12Gi"}
+        assert report["taskQuota"] == {"pods": "18", "requests.cpu": "5", "requests.memory": "10Gi"}
         assert {name: size["fitsInQuota"] for name, size in report["sizes"].items()} == {"default": 18, "large": 2}
         assert report["sizes"]["default"]["tasks"] == 1, "a task that names no size is of the default one"
         assert report["sizes"]["large"]["nodes"] == ["ordinary"]
 
     def test_everything_that_can_never_be_scheduled(self, checkout: Checkout) -> None:
         """One run for all of it: an error must not hide another."""
-        quota = {"requests.cpu": "3", "requests.memory": "100Gi", "limits.ephemeral-storage": "9Gi"}
+        hard = {"requests.cpu": "3", "requests.memory": "100Gi", "limits.ephemeral-storage": "9Gi"}
         checkout.add_objects(
-            {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "all"}, "spec": {"hard": quota}},
+            {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "all"}, "spec": {"hard": hard}},
             {
                 "apiVersion": "v1",
                 "kind": "LimitRange",
@@ -79,10 +87,12 @@ class TestCommand:
             "size memory: container base: asks for 7Gi memory, the LimitRange's max is 6Gi",
             "size memory: it fits on no node: ordinary has 6Gi memory, 7Gi are requested; gpu is tainted gpu=true",
             "size gpu: it fits on no node: ordinary has no label gpu=true; gpu is tainted gpu=true",
-            "quota requests.cpu 3 is smaller than the components and one worker of size large: 1 + 2.5",
+            "quota requests.cpu 3 is smaller than what runs beside workers and one of size large: 1 + 2.5",
+            "0 workers of size large fill the quota, parallelism allows 8, and then no component that ends can start "
+            "again: give tasks a quota of their own (platform.quota.tasks)",
             "task load.run (pod_override): it fits on no node: ordinary has 4 cpu, 5 are requested; "
             "gpu is tainted gpu=true",
-            "task load.run (pod_override): the quota leaves no room for it beside the components",
+            "task load.run (pod_override): the quota leaves no room for it",
             "task load.run names the pool 'nowhere'; dags/config/pools.yaml has default_pool, warehouse",
             "task store.run takes 3 slots of pool warehouse, which has 2",
         ):
@@ -91,10 +101,7 @@ class TestCommand:
 
     def test_what_cannot_run_all_at_once_is_a_warning(self, checkout: Checkout) -> None:
         checkout.set("base.yaml", {"airflow": {"parallelism": 32}, "platform": {"nodeShapes": []}})
-        hard = {"requests.cpu": "6", "pods": "3"}
-        checkout.add_objects(
-            {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "all"}, "spec": {"hard": hard}}
-        )
+        checkout.add_objects(quota("NotIn", {"requests.cpu": "6", "pods": "3"}), quota("In", {"pods": "1"}))
         answer = checkout.run("capacity", "dev")
         assert answer.returncode == 0
         assert (

@@ -7,6 +7,7 @@ import pytest
 
 from airflow_ops.checks import scheduling
 from airflow_ops.checks.scheduling import LimitRange, NodeShape
+from airflow_ops.console import ProblemError
 
 GI = 1024**3
 
@@ -119,6 +120,33 @@ def test_nodes_take_what_selects_and_tolerates_them(spec: dict[str, Any], refusa
 def test_a_node_is_too_small() -> None:
     spec = {"tolerations": [TOLERATES]}
     assert SPOT.refuses(spec, {"requests.cpu": Decimal("4.5")}) == "has 4 cpu, 4.5 are requested"
+
+
+@pytest.mark.parametrize(
+    ("operator", "values", "task", "component", "without"),
+    [
+        ("In", ["worker"], True, False, False),
+        ("NotIn", ["worker"], False, True, True),
+        ("Exists", [], True, True, False),
+        ("DoesNotExist", [], False, False, True),
+    ],
+)
+def test_a_quota_counts_pods_by_their_priority_class(
+    operator: str, values: list[str], task: bool, component: bool, without: bool
+) -> None:
+    scope = {"scopeName": "PriorityClass", "operator": operator, "values": values}
+    quota = {"metadata": {"name": "a"}, "spec": {"scopeSelector": {"matchExpressions": [scope]}}}
+    assert scheduling.counts(quota, {"priorityClassName": "worker"}) is task
+    assert scheduling.counts(quota, {"priorityClassName": "system"}) is component
+    assert scheduling.counts(quota, {}) is without
+
+
+@pytest.mark.parametrize(
+    "scope", [{"scopes": ["BestEffort"]}, {"scopeSelector": {"matchExpressions": [{"scopeName": "Terminating"}]}}]
+)
+def test_another_scope_is_not_guessed(scope: dict[str, Any]) -> None:
+    with pytest.raises(ProblemError, match="ResourceQuota a has scopes that `capacity` does not support"):
+        scheduling.counts({"metadata": {"name": "a"}, "spec": scope}, {})
 
 
 def test_the_tightest_of_several_quotas_holds() -> None:
