@@ -1,9 +1,11 @@
 """Backups of the metadata database: what the pods may do, and what the script keeps, deletes and refuses."""
 
 import importlib.util
+import itertools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import boto3
+import psycopg2
 import pytest
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
@@ -18,7 +21,7 @@ from moto.server import ThreadedMotoServer
 
 from airflow_ops.paths import ROOT
 from support.chart_rendering import Render, Rendered
-from support.metadata_database import insert
+from support.metadata_database import Server, insert, make_tables, running_server
 
 pytestmark = pytest.mark.xdist_group("backup")  # what the module makes is made once
 NOW = datetime(2026, 11, 21, 1, 15, tzinfo=UTC)
@@ -107,13 +110,13 @@ def store(request: pytest.FixtureRequest, script: ModuleType, tmp_path: Path, mo
     return script.Store(f"s3://{name}/metadata", {"endpoint_url": endpoint, "skip_instance_cache": True})
 
 
-def put(script: ModuleType, store: Any, folder: Path, age: int) -> str:
+def put(script: ModuleType, store: Any, folder: Path, age: int, **revision: str) -> str:
     """Store a backup that is some days old."""
     dump = folder / "dump"
     dump.write_bytes(b"x" * (age + 1))
     started = NOW - timedelta(days=age)
     name = f"{started:%Y%m%dT%H%M%SZ}-airflow-3.3.2-abc"
-    store.put(dump, script.Backup(name, started.isoformat(), "3.3.2", {}, age + 1, script.sha256(dump)))
+    store.put(dump, script.Backup(name, started.isoformat(), "3.3.2", revision, age + 1, script.sha256(dump)))
     return name
 
 
@@ -353,18 +356,18 @@ ENCRYPTED: dict[str, tuple[str, dict[str, Any]]] = {
         "connection",
         {"conn_id": "shop", "password": encrypted(), "is_encrypted": True, "is_extra_encrypted": False},
     ),
-    "extra of connection shop": (
+    "extra of connection bank": (
         "connection",
-        {"conn_id": "shop", "extra": encrypted(), "is_encrypted": False, "is_extra_encrypted": True},
+        {"conn_id": "bank", "extra": encrypted(), "is_encrypted": False, "is_extra_encrypted": True},
     ),
     "arguments of trigger 7": ("trigger", {"id": 7, "kwargs": encrypted(), "created_date": NOW}),
     "password of connection test shop": (
         "connection_test_request",
         {"id": uuid4(), "connection_id": "shop", "password": encrypted(), "is_encrypted": True},
     ),
-    "extra of connection test shop": (
+    "extra of connection test bank": (
         "connection_test_request",
-        {"id": uuid4(), "connection_id": "shop", "extra": encrypted(), "is_extra_encrypted": True},
+        {"id": uuid4(), "token": "b", "connection_id": "bank", "extra": encrypted(), "is_extra_encrypted": True},
     ),
 }
 
@@ -410,3 +413,243 @@ def test_every_table_with_something_encrypted_is_known(script: ModuleType, datab
 def test_the_revisions_are_those_of_the_installed_airflow(script: ModuleType) -> None:
     assert script.heads().keys() == {"alembic_version", "alembic_version_fab"}
     assert all(script.heads().values())
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Server]:
+    with running_server() as running:
+        yield running
+
+
+@pytest.fixture
+def server(script: ModuleType, folder: Any, postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A PostgreSQL whose metadata database is called metadata, and the pod's environment for it."""
+    monkeypatch.setenv("CONNECTION", postgres.url(database="metadata"))
+    monkeypatch.setenv("FERNET_KEY", KEY)
+    return postgres
+
+
+@contextmanager
+def beside(server: Server, database: str = "postgres", user: str = "postgres") -> Iterator[Any]:
+    """Cursor of somebody else, who does not wait long for a lock."""
+    connection = psycopg2.connect(host=str(server.folder), user=user, dbname=database)
+    connection.autocommit = True
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '200ms'")
+        yield cursor
+
+
+def create(server: Server, database: str, content: str = "", comment: str = "") -> None:
+    """Make a database anew; without content it is empty, as one into which nothing is loaded yet."""
+    with beside(server) as cursor:
+        cursor.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+        cursor.execute(f"CREATE DATABASE {database} TEMPLATE template0")
+        cursor.execute(f"COMMENT ON DATABASE {database} IS %s", (comment,))
+    if content:
+        with beside(server, database) as cursor:
+            cursor.execute("CREATE TABLE content (text TEXT)")
+            cursor.execute("INSERT INTO content VALUES (%s)", (content,))
+
+
+def content(server: Server, database: str) -> str | None:
+    """What `create` has written into a database; None where it is empty."""
+    with beside(server, database) as cursor:
+        cursor.execute("SELECT to_regclass('content')")
+        if cursor.fetchone() == (None,):
+            return None
+        cursor.execute("SELECT text FROM content")
+        return str(cursor.fetchone()[0])
+
+
+def comment(server: Server, database: str) -> str:
+    with beside(server) as cursor:
+        cursor.execute("SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = %s",
+                       (database,))  # fmt: skip
+        return str(cursor.fetchone()[0])
+
+
+def databases(server: Server) -> set[str]:
+    with beside(server) as cursor:
+        cursor.execute("SELECT datname FROM pg_database WHERE datname LIKE 'metadata%' OR datname = 'airflow_restored'")
+        return {name for (name,) in cursor.fetchall()}
+
+
+@contextmanager
+def before_statement(number: int, act: Callable[[], None]) -> Iterator[list[str]]:
+    """Let somebody else act before the statement of a number that goes to any database; gives the statements."""
+    seen: list[str] = []
+
+    def watch(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+        if len(seen) == number:
+            act()
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", watch)
+    try:
+        yield seen
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", watch)
+
+
+def another_restore_begins(server: Server) -> None:
+    """What `fetch` does; a lock that it would wait for keeps it away."""
+    with suppress(psycopg2.errors.LockNotAvailable):
+        create(server, "airflow_restored")
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["beside the present one", "the present one is lost"])
+def test_a_restored_database_takes_the_place_and_the_former_is_kept(
+    script: ModuleType, server: Server, folder: Any, tmp_path: Path, there: bool
+) -> None:
+    name = put(script, folder, tmp_path, 1)
+    clear(server)
+    create(server, "airflow_restored", "backup", f"restored from {name}")
+    if there:
+        create(server, "metadata", "present")
+    former = script.swap(name, discard=False)["former"]
+    assert content(server, "metadata") == "backup"
+    assert databases(server) == {"metadata", former} - {None}
+    assert not there or content(server, former) == "present"
+
+
+def clear(server: Server) -> None:
+    for database in databases(server):
+        with beside(server) as cursor:
+            cursor.execute(f"DROP DATABASE {database} WITH (FORCE)")
+
+
+@pytest.mark.parametrize("said", ["", "restored from another"])
+def test_a_database_that_is_not_known_to_hold_the_backup_takes_no_place(
+    script: ModuleType, server: Server, folder: Any, tmp_path: Path, said: str
+) -> None:
+    name = put(script, folder, tmp_path, 1)
+    clear(server)
+    create(server, "metadata", "present")
+    create(server, "airflow_restored", "half", said)
+    with pytest.raises(script.ProblemError, match="does not hold"):
+        script.swap(name, discard=True)
+    assert content(server, "metadata") == "present"
+    assert databases(server) == {"metadata", "airflow_restored"}
+
+
+def test_a_restore_that_begins_during_a_swap_puts_no_empty_database_in_place(
+    script: ModuleType, server: Server, folder: Any, tmp_path: Path
+) -> None:
+    """Whenever it begins: the place has the backup, or what was there before and an error."""
+    name = put(script, folder, tmp_path, 1)
+    for number in itertools.count(1):
+        clear(server)
+        create(server, "metadata", "present")
+        create(server, "airflow_restored", "backup", f"restored from {name}")
+        with before_statement(number, lambda: another_restore_begins(server)) as seen:
+            expected = "backup"
+            try:
+                script.swap(name, discard=False)
+            except (script.ProblemError, sa.exc.SQLAlchemyError):
+                expected = "present"
+        assert content(server, "metadata") == expected, seen[number - 1 :]
+        if len(seen) < number:
+            break
+    assert expected == "backup", "nobody came between in the last round"
+    assert number > 5
+
+
+def load(script: ModuleType, server: Server, user: str = "postgres") -> None:
+    """What pg_restore does between `fetch` and `verify`, as far as the check looks at it."""
+    with beside(server, "airflow_restored", user) as cursor:
+        cursor.execute("CREATE TABLE IF NOT EXISTS dag_run ()")
+        for table, revision in script.heads().items():
+            cursor.execute(f"CREATE TABLE {table} (version_num TEXT)")
+            cursor.execute(f"INSERT INTO {table} SELECT %s", (revision,))
+
+
+def test_a_database_is_marked_as_whole_when_it_is_loaded_and_checked(
+    script: ModuleType, server: Server, folder: Any, tmp_path: Path
+) -> None:
+    name = put(script, folder, tmp_path, 1, **script.heads())
+    clear(server)
+    script.fetch(name)
+    assert comment(server, "airflow_restored") == ""
+    make_tables(server, "airflow_restored")
+    load(script, server)
+    with server.engine(database="airflow_restored").begin() as connection:
+        for table, row in ENCRYPTED.values():
+            insert(connection, table, **row)
+    assert script.verify(name) == {"runs": 0, "decrypted": len(ENCRYPTED)}
+    assert comment(server, "airflow_restored") == f"restored from {name}"
+
+
+def test_a_login_that_acts_as_another_role_may_mark_it(
+    script: ModuleType, server: Server, folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two logins take turns, and only a third role owns the database; databases are made by an administrator."""
+    name = put(script, folder, tmp_path, 1, **script.heads())
+    clear(server)
+    with beside(server) as cursor:
+        cursor.execute("CREATE ROLE keeper; CREATE ROLE login LOGIN IN ROLE keeper; ALTER ROLE login SET role = keeper")
+    monkeypatch.setenv("CONNECTION", server.url("login", "metadata"))
+    monkeypatch.setenv("CONNECTION_ADMIN", server.url())
+    script.fetch(name)
+    load(script, server, "login")
+    script.verify(name)
+    script.swap(name, discard=False)
+    assert comment(server, "metadata") == f"restored from {name}"
+
+
+def test_only_the_database_that_was_loaded_and_checked_is_marked_as_whole(
+    script: ModuleType, server: Server, folder: Any, tmp_path: Path
+) -> None:
+    """Another restore may begin before each statement of the check: it makes the database anew."""
+    name = put(script, folder, tmp_path, 1, **script.heads())
+    clear(server)
+    for number in itertools.count(1):
+        script.fetch(name)
+        load(script, server)
+        with (
+            before_statement(number, lambda: another_restore_begins(server)) as seen,
+            suppress(script.ProblemError, sa.exc.SQLAlchemyError),
+        ):
+            script.verify(name)
+        if len(seen) < number:
+            break
+        assert comment(server, "airflow_restored") == "" or has_runs(server), seen[number - 1 :]
+    assert comment(server, "airflow_restored") == f"restored from {name}", "nobody came between in the last round"
+    assert number > 5
+
+
+def has_runs(server: Server) -> bool:
+    with beside(server, "airflow_restored") as cursor:
+        cursor.execute("SELECT to_regclass('dag_run')")
+        return bool(cursor.fetchone() != (None,))
+
+
+def test_what_another_restore_is_still_loading_is_not_taken_for_ones_own(
+    script: ModuleType, server: Server, folder: Any, tmp_path: Path
+) -> None:
+    """It may have all that is looked at, and not the rest."""
+    name = put(script, folder, tmp_path, 1, **script.heads())
+    clear(server)
+    script.fetch(name)
+    another_restore_begins(server)
+    load(script, server)
+    with pytest.raises(script.ProblemError, match="another restore"):
+        script.verify(name)
+    assert comment(server, "airflow_restored") == ""
+
+
+def test_a_stranger_in_the_store_stops_no_step_of_a_restore(
+    script: ModuleType, server: Server, folder: Any, tmp_path: Path
+) -> None:
+    name = put(script, folder, tmp_path, 1, **script.heads())
+    for stranger, text in STRANGERS.items():
+        folder.files.pipe_file(folder.path(f"{stranger}.json"), text)
+    clear(server)
+    create(server, "metadata", "present")
+    found = script.look()
+    assert [backup["name"] for backup in found["backups"]] == [name]
+    assert found["skipped"].keys() == {f"{stranger}.json" for stranger in STRANGERS}
+    script.fetch(name)
+    load(script, server)
+    script.verify(name)
+    script.swap(name, discard=False)
+    assert comment(server, "metadata") == f"restored from {name}"

@@ -70,13 +70,13 @@ class Server:
         return create_engine(self.url(user, database), poolclass=NullPool)
 
 
-def make_tables(server: Server) -> None:
+def make_tables(server: Server, database: str = "airflow") -> None:
     """Make the tables of the installed Airflow, as its own migration does for a new database."""
     import airflow.models
     from airflow.models.base import Base
 
     airflow.models.import_all_models()  # type: ignore[no-untyped-call]
-    Base.metadata.create_all(server.engine())
+    Base.metadata.create_all(server.engine(database=database))
 
 
 @contextmanager

@@ -429,25 +429,53 @@ def fetch(name: str) -> dict[str, Any]:
         owner = quoted(acting_role(server, str(url().username)))
         server.execute(sa.text(f"CREATE DATABASE {quoted(RESTORED)} OWNER {owner} TEMPLATE template0 ENCODING 'UTF8'"))
         server.execute(sa.text(f"REVOKE CONNECT ON DATABASE {quoted(RESTORED)} FROM PUBLIC"))
+        (WORK / "made").write_text(str(number_of(server, RESTORED)))
     return {"fetched": name}
 
 
+def number_of(server: sa.Connection, database: str) -> int | None:
+    """The server's number of a database: another one gets another number, though it gets the same name."""
+    found: int | None = server.scalar(
+        sa.text("SELECT CAST(oid AS bigint) FROM pg_database WHERE datname = :name"), {"name": database}
+    )
+    return found
+
+
 def verify(name: str) -> dict[str, Any]:
-    """Check that the restored database fits this image and this Fernet key, and mark it as whole."""
+    """Check that the restored database fits this image and this Fernet key, and mark it as whole.
+
+    Raises:
+        ProblemError: It does not, or it is not the one that this pod has made and loaded.
+    """
     backup = chosen(name)
     with connected(url().set(database=RESTORED)) as database:
-        for table, wanted in (backup.revision if fits(backup) else heads()).items():
-            found = database.scalar(sa.text(f"SELECT version_num FROM {table}"))  # noqa: S608 names of our own
-            if found != wanted:
-                raise ProblemError(
-                    f"the backup's {table} is {found}, but this image (Airflow {os.environ['AIRFLOW_VERSION']}) needs "
-                    f"{wanted}: restore with the image of Airflow {backup.airflow}, then upgrade"
-                )
+        # Another restore makes the database anew under the same name, and what it has loaded so far may pass the check.
+        if str(number_of(database, RESTORED)) != (WORK / "made").read_text():
+            raise ProblemError(
+                f"another restore has made {RESTORED} anew meanwhile: run this one again when it has ended"
+            )
+        check_revisions(database, backup)
         decrypted = decrypt_all(database)
         runs = database.scalar(sa.text("SELECT count(*) FROM dag_run"))
-    with connected(admin_url(), autocommit=True) as server:
-        mark(server, RESTORED, f"restored from {name}")
+        # Through this connection: as long as it is there, no other database can have the name.
+        mark(database, RESTORED, whole(name))
+        database.commit()
     return {"runs": runs, "decrypted": decrypted}
+
+
+def check_revisions(database: sa.Connection, backup: Backup) -> None:
+    """Check that this image's Airflow works on a restored database.
+
+    Raises:
+        ProblemError: It needs another schema.
+    """
+    for table, wanted in (backup.revision if fits(backup) else heads()).items():
+        found = database.scalar(sa.text(f"SELECT version_num FROM {table}"))  # noqa: S608 names of our own
+        if found != wanted:
+            raise ProblemError(
+                f"the backup's {table} is {found}, but this image (Airflow {os.environ['AIRFLOW_VERSION']}) needs "
+                f"{wanted}: restore with the image of Airflow {backup.airflow}, then upgrade"
+            )
 
 
 def decrypt_all(database: sa.Connection) -> int:
@@ -479,6 +507,21 @@ def decrypt_all(database: sa.Connection) -> int:
     return count
 
 
+def whole(name: str) -> str:
+    """The comment of a database into which a backup was loaded as a whole."""
+    return f"restored from {name}"
+
+
+def check_whole(server: sa.Connection, database: str, name: str) -> None:
+    """Check that a database holds the whole of a backup.
+
+    Raises:
+        ProblemError: It may be empty, half loaded, or another backup's.
+    """
+    if comment_of(server, database) != whole(name):
+        raise ProblemError(f"database {RESTORED} does not hold {name} whole: run the restore again")
+
+
 def mark(server: sa.Connection, database: str, text: str) -> None:
     """Set the comment of a database."""
     literal = sa.literal(text).compile(dialect=DIALECT, compile_kwargs={"literal_binds": True})
@@ -489,13 +532,15 @@ def swap(name: str, *, discard: bool) -> dict[str, Any]:
     """Put the restored database in the place of the present one, which is kept under another name.
 
     Both renames are one transaction: at every moment one of the two is there.
+
+    Raises:
+        ProblemError: The restored database is not whole, or runs would be lost.
     """
     backup = chosen(name)
     present = str(url().database)
     former = f"{present}_before_{datetime.now(UTC):%Y%m%dT%H%M%SZ}".lower()
     with connected(admin_url(), autocommit=True) as server:
-        if comment_of(server, RESTORED) != f"restored from {name}":
-            raise ProblemError(f"database {RESTORED} does not hold {name} whole: run the restore again")
+        check_whole(server, RESTORED, name)  # before anybody's connection is ended
         there = comment_of(server, present) is not None
         if there and not discard:
             with connected(url()) as database:
@@ -509,6 +554,9 @@ def swap(name: str, *, discard: bool) -> dict[str, Any]:
         if there:
             server.execute(sa.text(f"ALTER DATABASE {quoted(present)} RENAME TO {quoted(former)}"))
         server.execute(sa.text(f"ALTER DATABASE {quoted(RESTORED)} RENAME TO {quoted(present)}"))
+        # Another restore may have made it anew since. This transaction has locked it only now, so that it stays what it
+        # is. An error takes both renames back.
+        check_whole(server, present, name)
         server.commit()
     return {"former": former if there else None}
 
