@@ -44,7 +44,16 @@ def _compiled(expression: str) -> Any:
 def refusals(
     policy: dict[str, Any], pod: dict[str, Any], user: str, old: dict[str, Any] | None = None, kind: str = "Pod"
 ) -> list[str]:
-    """What a ValidatingAdmissionPolicy says against a pod; nothing if it lets it pass or is not asked.
+    """What a ValidatingAdmissionPolicy says against a pod: see `broken_rules`."""
+    return list(broken_rules(policy, pod, user, old, kind).values())
+
+
+def broken_rules(
+    policy: dict[str, Any], pod: dict[str, Any], user: str, old: dict[str, Any] | None = None, kind: str = "Pod"
+) -> dict[int, str]:
+    """The rules of a ValidatingAdmissionPolicy that a pod breaks, by their place, and what each says.
+
+    None if the policy lets it pass or is not asked.
 
     Args:
         policy: The policy as it is rendered.
@@ -57,11 +66,13 @@ def refusals(
     given: dict[str, Any] = {"object": pod, "oldObject": old, "request": request, "variables": {}}
     spec = policy["spec"]
     if not all(_compiled(each["expression"]).execute(given) for each in spec["matchConditions"]):
-        return []
+        return {}
     for variable in spec["variables"]:
         given["variables"][variable["name"]] = _compiled(variable["expression"]).execute(given)
-    return [
-        str(_compiled(each["messageExpression"]).execute(given) if "messageExpression" in each else each["message"])
-        for each in spec["validations"]
+    return {
+        place: str(
+            _compiled(each["messageExpression"]).execute(given) if "messageExpression" in each else each["message"]
+        )
+        for place, each in enumerate(spec["validations"])
         if not _compiled(each["expression"]).execute(given)
-    ]
+    }
