@@ -637,6 +637,19 @@ def test_what_another_restore_is_still_loading_is_not_taken_for_ones_own(
     assert comment(server, "airflow_restored") == ""
 
 
+def test_a_database_that_airflow_works_on_is_not_made_anew(
+    script: ModuleType, server: Server, folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may have pointed the Secret at the loaded database in place of the swap."""
+    name = put(script, folder, tmp_path, 1)
+    clear(server)
+    create(server, "airflow_restored", "present")
+    monkeypatch.setenv("CONNECTION", server.url(database="airflow_restored"))
+    with pytest.raises(script.ProblemError, match="Rename it"):
+        script.fetch(name)
+    assert content(server, "airflow_restored") == "present"
+
+
 def test_a_stranger_in_the_store_stops_no_step_of_a_restore(
     script: ModuleType, server: Server, folder: Any, tmp_path: Path
 ) -> None:

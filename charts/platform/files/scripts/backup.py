@@ -416,7 +416,16 @@ def chosen(name: str) -> Backup:
 
 
 def fetch(name: str) -> dict[str, Any]:
-    """Download a backup, check it, and make an empty database for it."""
+    """Download a backup, check it, and make an empty database for it.
+
+    Raises:
+        ProblemError: There is no such backup, it is damaged, or Airflow works on the database of that name.
+    """
+    if url().database == RESTORED:
+        raise ProblemError(
+            f"the metadata Secret names {RESTORED}, the database that every restore makes anew. Rename it, and write "
+            "its new name into the Secret"
+        )
     backup = chosen(name)
     store, _ = open_store()
     store.files.get_file(store.path(f"{name}.dump"), str(WORK / "dump"))
