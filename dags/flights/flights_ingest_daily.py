@@ -31,7 +31,7 @@ from shared.authoring.resources import resources
 
 | Task | Does | When repeated |
 |---|---|---|
-| `extract_day` | copies the day's rows to the run's folder in object storage | writes the same files |
+| `extract_day` | copies the day's rows to a folder of its try in object storage | writes the same rows |
 | `check_quality` | reads them as what they should be; sets bad rows aside, with the reason | judges the same |
 | `load_day` | replaces the day in the warehouse, in one transaction | leaves the same rows |
 | `remove_staging` | deletes the run's folder, after success and after failure | nothing left to do |
@@ -54,28 +54,24 @@ def flights_ingest_daily() -> None:
         from flights.library.ingest import stage_day
         from flights.library.source import source_folder
         from shared.authoring.partitions import day_of
-        from shared.loading.staging import remove, run_folder
+        from shared.loading.staging import try_folder
 
         context = get_current_context()
-        folder = run_folder(context["dag"].dag_id, context["run_id"])
-        try:
+        with try_folder(context) as folder:
             return stage_day(source_folder(), folder, day_of(context))
-        except BaseException:
-            remove(folder)  # what removes it at the end runs only after an extract that succeeded
-            raise
 
     @task
     def check_quality(staged: dict[str, Any]) -> dict[str, Any]:
         from flights.library.ingest import check_day
         from flights.library.settings import settings
         from shared.authoring.partitions import day_of
-        from shared.loading.staging import run_folder
+        from shared.loading.staging import try_folder
         from shared.loading.warehouse import warehouse_hook
 
         context = get_current_context()
-        folder = run_folder(context["dag"].dag_id, context["run_id"])
         share = settings().max_rejected_share
-        return check_day(warehouse_hook(), staged, folder, day_of(context), context["run_id"], share)
+        with try_folder(context) as folder:
+            return check_day(warehouse_hook(), staged, folder, day_of(context), context["run_id"], share)
 
     @task(pool="warehouse", outlets=[Asset("flights_daily")])
     def load_day(checked: dict[str, Any]) -> dict[str, int]:

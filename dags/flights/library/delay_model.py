@@ -13,7 +13,7 @@ from airflow.sdk import ObjectStoragePath, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
 from shared.authoring.partitions import MONTH, month_of, next_month
-from shared.loading.staging import read_parquet, run_folder, storage, write_parquet, write_text
+from shared.loading.staging import read_parquet, run_folder, storage, try_folder, write_parquet, write_text
 from shared.loading.warehouse import query, warehouse_hook
 
 if TYPE_CHECKING:
@@ -177,8 +177,9 @@ def folder() -> ObjectStoragePath:
 
 
 def _stage(table: "pa.Table", name: str) -> str:
-    path = folder() / f"{name}.parquet"
-    write_parquet(table, path)
+    with try_folder(get_current_context()) as mine:
+        path = mine / f"{name}.parquet"
+        write_parquet(table, path)
     return str(path)
 
 

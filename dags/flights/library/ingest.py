@@ -41,7 +41,7 @@ class Checked(TypedDict):
 
 
 def stage_day(source: ObjectStoragePath, folder: ObjectStoragePath, day: date) -> dict[str, Staged]:
-    """Copy the day's rows of the daily tables, and the reference tables whole, into the run's folder."""
+    """Copy the day's rows of the daily tables, and the reference tables whole, into a folder."""
     staged: dict[str, Staged] = {}
     for table in TABLES:
         selection = select(table, source, day if table.daily else None)
@@ -71,7 +71,7 @@ def check_day(
     Args:
         hook: The warehouse, where the results of the checks are recorded.
         staged: What `stage_day` returned.
-        folder: The run's folder.
+        folder: Where the rows that may be loaded are staged.
         day: The partition.
         run_id: The run that the results belong to.
         max_rejected_share: Share (0 to 1) of a table's rows that may be set aside.

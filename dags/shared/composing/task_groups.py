@@ -237,10 +237,11 @@ def _folder(entity: str) -> "ObjectStoragePath":
 def _stage(rows: Rows, entity: str, name: str) -> str:
     import pyarrow as pa
 
-    from shared.loading.staging import write_parquet
+    from shared.loading.staging import try_folder, write_parquet
 
-    path = _folder(entity) / f"{name}.parquet"
-    write_parquet(pa.Table.from_pylist(rows), path)
+    with try_folder(get_current_context(), entity) as folder:
+        path = folder / f"{name}.parquet"
+        write_parquet(pa.Table.from_pylist(rows), path)
     return str(path)
 
 

@@ -1,21 +1,27 @@
 """Files that live in object storage: those staged for one run, and the places that outlive it.
 
 Tasks run in pods that share no disk, so a task passes files on below `object_storage_uri`: a folder on one machine, a
-bucket elsewhere. Each run has a folder of its own, so two runs of one day do not overwrite each other.
+bucket elsewhere. Each run has a folder of its own, so two runs of one day do not overwrite each other, and in it each
+try of a task: one that lost its heartbeat may go on for a while beside the next.
 """
 
 import hashlib
 import io
+import logging
 import re
 import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import ObjectStoragePath, Variable
 from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+log = logging.getLogger(__name__)
 
 STORAGE_VARIABLE = "object_storage_uri"
 LOCAL = ("", "file", "local")
@@ -41,8 +47,42 @@ def storage(*parts: str) -> ObjectStoragePath:
 
 
 def run_folder(dag_id: str, run_id: str) -> ObjectStoragePath:
-    """The folder of one run's staged files."""
+    """The folder of one run's staged files: what tidies up after the run removes it."""
     return storage("staging", dag_id, safe_name(run_id))
+
+
+@contextmanager
+def try_folder(context: Mapping[str, Any], *parts: str) -> Iterator[ObjectStoragePath]:
+    """A folder for what one try of a task stages, for a `with` statement.
+
+    It is removed where the work in it fails, because a teardown runs only after a setup that succeeded. No other try
+    has it, so one that ends late takes nothing away from the next.
+
+    Args:
+        context: The task's context.
+        *parts: Folders between that of the run and this one, for what is removed before the run ends.
+    """
+    ti, run = context["ti"], run_folder(context["dag"].dag_id, context["run_id"])
+    mapped = [str(ti.map_index)] if ti.map_index is not None and ti.map_index >= 0 else []
+    folder = run.joinpath(*parts, safe_name(ti.task_id), *mapped, f"try-{ti.try_number}")
+    try:
+        yield folder
+    except BaseException:
+        _give_up(folder, run)
+        raise
+
+
+def _give_up(folder: ObjectStoragePath, run: ObjectStoragePath) -> None:
+    """Remove a try's folder, and those above it that are empty then; what cannot be removed is logged."""
+    try:
+        remove(folder)
+        above = Path(folder.path).parents if folder.protocol in LOCAL else ()  # a bucket has no empty folders
+        for parent in above:
+            if parent.is_relative_to(run.path):
+                with suppress(OSError):  # it is gone already, or others have files in it
+                    parent.rmdir()
+    except Exception as error:
+        log.warning("%s is not removed: %s", folder, error)
 
 
 def safe_name(run_id: str) -> str:

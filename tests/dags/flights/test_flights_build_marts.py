@@ -3,10 +3,12 @@
 import datetime as dt
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.models.dagrun import DagRun
+from airflow.sdk.exceptions import AirflowFailException
 
 from flights.library import marts
 
@@ -59,3 +61,24 @@ def test_what_the_validation_refuses_stops_what_depends_on_it(
     found = states(run_dag("flights_build_marts", DAY))
     assert (found["carriers.load"], found["carriers.validate"]) == ("success", "failed")
     assert found["origins.extract"] == "upstream_failed"
+
+
+@pytest.mark.usefixtures("first_of_january")
+def test_an_extract_that_fails_leaves_no_folder(
+    run_dag: Callable[..., DagRun], storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What removes the group's files at the end runs only after an extract that succeeded."""
+    from shared.loading import staging
+
+    write = staging.write_parquet
+
+    def write_and_fail(table: Any, path: Any) -> None:
+        write(table, path)
+        if "routes" in str(path):
+            raise AirflowFailException("the object storage is full")
+
+    monkeypatch.setattr(staging, "write_parquet", write_and_fail)
+    found = states(run_dag("flights_build_marts", DAY))
+    assert (found["routes.extract"], found["routes.remove_staging"]) == ("failed", "upstream_failed")
+    assert found["carriers.validate"] == "success"
+    assert [path for path in storage.rglob("*") if path.is_file() or path.name in ("carriers", "routes")] == []

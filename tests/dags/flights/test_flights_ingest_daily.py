@@ -154,21 +154,55 @@ def test_a_day_that_the_source_does_not_have_fails_with_that_reason(
     assert ("the source has no rows of this partition (flights.csv.zip)",) in detail
 
 
-def test_an_extract_that_fails_takes_its_files_with_it(
-    load_dag: Callable[[str], "DAG"], source: "Source", storage: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def extract(load_dag: Callable[[str], "DAG"], monkeypatch: pytest.MonkeyPatch) -> Callable[[int], dict[str, Any]]:
+    """Call the task `extract_day` as a try of this number does."""
     from types import SimpleNamespace
 
+    dag = load_dag(DAG_ID)
+    task = dag.get_task("extract_day").python_callable
+    run = SimpleNamespace(run_id="r", partition_key="2013-01-01", logical_date=None)
+
+    def call(try_number: int) -> dict[str, Any]:
+        ti = SimpleNamespace(task_id="extract_day", map_index=-1, try_number=try_number)
+        context = {"dag": dag, "run_id": "r", "dag_run": run, "ti": ti}
+        monkeypatch.setitem(task.__globals__, "get_current_context", lambda: context)
+        found: dict[str, Any] = task()
+        return found
+
+    return call
+
+
+def test_an_extract_that_fails_takes_its_files_with_it(
+    extract: Callable[[int], dict[str, Any]], source: "Source", storage: Path
+) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
     (source.folder / "planes.csv").unlink()  # the last to be staged
-    dag = load_dag(DAG_ID)
-    run = SimpleNamespace(run_id="r", partition_key="2013-01-01", logical_date=None)
-    extract = dag.get_task("extract_day").python_callable
-    monkeypatch.setitem(extract.__globals__, "get_current_context", lambda: {"dag": dag, "run_id": "r", "dag_run": run})
     with pytest.raises(AirflowFailException, match=r"planes\.csv does not exist"):
-        extract()
+        extract(1)
     assert not staged(storage)
+
+
+def test_an_extract_that_ends_late_leaves_what_the_next_try_has_staged(
+    extract: Callable[[int], dict[str, Any]], source: "Source", storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lost its heartbeat, so the next try began; then it is ended while that one is done."""
+    from flights.library import ingest
+
+    stage_day, second = ingest.stage_day, {}
+
+    def stage_late(*arguments: Any) -> Any:
+        stage_day(*arguments)
+        monkeypatch.setattr(ingest, "stage_day", stage_day)
+        second.update(extract(2))
+        raise SystemExit("the task was ended from outside")
+
+    monkeypatch.setattr(ingest, "stage_day", stage_late)
+    with pytest.raises(SystemExit):
+        extract(1)
+    assert {item["uri"] for item in second.values()} == {path.as_uri() for path in staged(storage)}
+    assert len(second) == len(TABLES)
 
 
 def test_whoever_clears_the_load_stages_and_checks_again(load_dag: Callable[[str], "DAG"]) -> None:

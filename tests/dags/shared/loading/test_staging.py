@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -81,6 +82,57 @@ def test_what_is_staged_can_be_read_and_removed() -> None:
     assert not mine.exists()
     assert (other / "kept.txt").read_text() == "kept ✓"
     remove(mine)  # removed already: nothing to do
+
+
+def context_of(try_number: int, task_id: str = "group.extract", map_index: int = -1) -> dict[str, Any]:
+    """What a try of a task knows of itself."""
+    ti = SimpleNamespace(task_id=task_id, map_index=map_index, try_number=try_number)
+    return {"dag": SimpleNamespace(dag_id="dag"), "run_id": "manual__1:00", "ti": ti}
+
+
+@pytest.mark.usefixtures("base")
+def test_a_try_that_ends_late_removes_its_own_files_and_no_others() -> None:
+    from shared.loading.staging import run_folder, try_folder, write_text
+
+    kept = []
+    with pytest.raises(TimeoutError), try_folder(context_of(1), "group") as first:  # noqa: PT012  both are at work
+        write_text("first", first / "raw" / "rows")
+        for other in (context_of(2), context_of(1, map_index=0), context_of(1, "group.transform")):
+            with try_folder(other, "group") as folder:
+                write_text("other", folder / "raw" / "rows")
+                kept.append(folder / "raw" / "rows")
+        raise TimeoutError("no heartbeat for five minutes")
+    assert not first.exists()
+    assert [path.read_text() for path in kept] == ["other"] * 3
+    assert all(str(path).startswith(str(run_folder("dag", "manual__1:00") / "group") + "/") for path in kept)
+
+
+@pytest.mark.usefixtures("base")
+def test_a_try_that_fails_alone_leaves_nothing_of_the_run() -> None:
+    from shared.loading.staging import run_folder, storage, try_folder, write_text
+
+    write_text("another run", storage("staging", "dag", "other", "rows"))
+    for stages in (True, False):
+        with pytest.raises(SystemExit), try_folder(context_of(1), "group") as folder:  # noqa: PT012  what a try does
+            if stages:
+                write_text("rows", folder / "rows")
+            raise SystemExit(143)
+        assert not run_folder("dag", "manual__1:00").exists()
+    assert storage("staging", "dag", "other", "rows").read_text() == "another run"
+
+
+def test_files_that_cannot_be_removed_do_not_hide_why_the_try_failed(
+    storage: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from shared.loading import staging
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError("no right to delete")
+
+    monkeypatch.setattr(staging, "remove", refuse)
+    with pytest.raises(TimeoutError), staging.try_folder(context_of(1)):
+        raise TimeoutError("the source does not answer")
+    assert "not removed: no right to delete" in caplog.text
 
 
 @pytest.mark.usefixtures("base")
