@@ -6,7 +6,7 @@ import typer
 
 from airflow_ops.cluster import jobs
 from airflow_ops.cluster.connection import Cluster, connect
-from airflow_ops.console import counted, out, show, styled, table
+from airflow_ops.console import counted, err, out, show, styled, table
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import Object
 from airflow_ops.options import AsJson, EnvironmentName, TrialOverlays
@@ -66,11 +66,22 @@ def admin_login(cluster: Cluster) -> dict[str, tuple[str, str]]:
 
 
 def inspect(cluster: Cluster) -> Any:
-    """The backups in the store and the state of the database: the result of `backup.py look` (charts/platform)."""
+    """The backups in the store and the state of the database: the result of `backup.py look` (charts/platform).
+
+    What lies in the store and is skipped is named: it may be the backup that the user means.
+    """
     template = job_template(cluster)
     step = container(template, "store", ["python", SCRIPT, "look"], admin_login(cluster))
     wanted = jobs.job("airflow-restore-look", template, [step], INSPECT_SECONDS)
-    return jobs.run_for_result(cluster, wanted, "reading the list of backups")
+    found = jobs.run_for_result(cluster, wanted, "reading the list of backups")
+    warn_of_skipped(found)
+    return found
+
+
+def warn_of_skipped(result: dict[str, Any]) -> None:
+    """Name what lies in the folder of the backups and is none; a CronJob of an older deploy does not tell."""
+    for name, reason in result.get("skipped", {}).items():
+        err.print(f"skipped: {name} {reason}", soft_wrap=True)
 
 
 def backup_job(found: Object) -> Object:
@@ -118,6 +129,7 @@ def backup(
         out.print_json(data=backups) if as_json else _show(backups)
         return
     made = jobs.run_for_result(cluster, backup_job(cron_job(cluster)), "backing up")
+    warn_of_skipped(made)
     if as_json:
         out.print_json(data=made)
         return

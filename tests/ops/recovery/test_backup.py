@@ -51,3 +51,17 @@ def test_a_restore_uses_the_airflow_of_the_values(monkeypatch: pytest.MonkeyPatc
     assert made["containers"][0]["env"] == [
         {"name": "AIRFLOW_VERSION", "value": cluster.environment.values["global"]["airflowVersion"]}
     ]
+
+
+@pytest.mark.parametrize(
+    ("skipped", "said"), [({"a.json": "is not whole JSON"}, "skipped: a.json is not whole JSON\n"), ({}, "")]
+)
+def test_what_is_skipped_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], skipped: dict[str, str], said: str
+) -> None:
+    """By every command that reads the list: the newest backup may be the one whose description is cut off."""
+    monkeypatch.setattr(backup, "job_template", lambda _cluster: cron_job()["spec"]["jobTemplate"])
+    monkeypatch.setattr("airflow_ops.cluster.jobs.job", lambda *_: {})
+    monkeypatch.setattr("airflow_ops.cluster.jobs.run_for_result", lambda *_: {"backups": [], "skipped": skipped})
+    assert backup.inspect(Cluster(Environment.load("dev"), "test"))["backups"] == []
+    assert capsys.readouterr().err == said
