@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 from airflow.providers.common.sql.hooks.sql import DbApiHook
 
-from shared.loading.warehouse import create, execute, transaction
+from shared.loading.warehouse import TRANSACTION_LIMIT, create, execute, transaction
 
 TABLE = """CREATE TABLE IF NOT EXISTS high_water_marks (
     name TEXT NOT NULL PRIMARY KEY, mark TIMESTAMP WITH TIME ZONE NOT NULL)"""
 BEGINNING = "1970-01-01T00:00:00+00:00"
-OVERLAP = timedelta(minutes=10)
-"""A change is stamped when its transaction begins and seen when it ends: ten minutes are longer than any load takes."""
+OVERLAP = TRANSACTION_LIMIT + timedelta(minutes=1)
+"""A change is stamped when its transaction begins and seen when it ends, which is before `TRANSACTION_LIMIT`, or never.
+The minute is for the commit, and for workers whose clocks differ."""
 
 
 class Taken(NamedTuple):
@@ -50,10 +51,11 @@ def take_changes(
         work: Given a cursor and the time from which on (included) changes count. It must be repeatable: the changes of
             the overlap are taken twice.
         since: Count changes from here on instead, to repair what was taken wrongly; the mark never moves back.
-        overlap: How far before the mark changes may still appear.
+        overlap: How far before the mark changes may still appear: longer than any transaction that writes them takes.
+            The default is for those of `shared.loading.warehouse`, which are limited.
     """
     create(hook, [TABLE])
-    with transaction(hook) as cursor:
+    with transaction(hook, limit=None) as cursor:  # the first time there may be much, and nothing here is stamped
         execute(
             hook,
             cursor,

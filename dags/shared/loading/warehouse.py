@@ -10,7 +10,8 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 from airflow.providers.common.sql.hooks.sql import DbApiHook
@@ -26,6 +27,8 @@ WHOLE = "all"
 """The partition of a table that is not split into days."""
 BUSY_TIMEOUT_MS = 60_000
 """How long a load waits on SQLite for others: enough for dozens of them, each well under a second."""
+TRANSACTION_LIMIT = timedelta(minutes=10)
+"""How long a transaction may take: whoever takes changes over looks back as far (`shared.loading.incremental`)."""
 ROWS_A_STATEMENT = 500
 """Times 20 columns well below the parameters that one statement takes (SQLite 32,766; Postgres 65,535)."""
 
@@ -45,6 +48,9 @@ QUALITY = """CREATE TABLE IF NOT EXISTS quality_results (
     threshold DOUBLE PRECISION NOT NULL, detail TEXT NOT NULL, checked_at TIMESTAMP WITH TIME ZONE NOT NULL,
     PRIMARY KEY (run_id, table_name, partition_key, check_name))"""
 
+STATEMENT_LIMIT = """SELECT set_config('statement_timeout', LEAST(NULLIF(setting::bigint, 0), ?)::text, true)
+    FROM pg_settings WHERE name = 'statement_timeout'"""
+"""In milliseconds, to the end of the transaction; a shorter one that the database has stays. 0 is no limit."""
 
 LEDGER_COLUMNS = (
     *("table_name", "partition_key", "rows_loaded", "rows_rejected", "rejected_uri", "fingerprint"),
@@ -77,6 +83,10 @@ class Load:
     fingerprint: str | None = None
 
 
+class TransactionTooLongError(RuntimeError):
+    """A transaction took longer than it may; it was rolled back."""
+
+
 def warehouse_hook() -> DbApiHook:
     """The hook of the connection `warehouse`, of whatever database that is."""
     hook = BaseHook.get_connection(CONNECTION).get_hook()  # type: ignore[no-untyped-call]
@@ -86,16 +96,32 @@ def warehouse_hook() -> DbApiHook:
 
 
 @contextmanager
-def transaction(hook: DbApiHook) -> Iterator[Any]:
+def transaction(hook: DbApiHook, limit: timedelta | None = TRANSACTION_LIMIT) -> Iterator[Any]:
     """A cursor in one transaction that writes: committed at the end, rolled back by an exception.
 
     On SQLite it takes the write lock at once: one that began as a reader fails, and does not wait, if another writes.
+
+    Args:
+        hook: The database.
+        limit: How long it may take. Postgres ends a statement that takes longer, waiting for a lock included; many
+            short ones are found out at the end. None for one that writes nothing that is stamped with its time.
+
+    Raises:
+        TransactionTooLongError: It took longer, and was rolled back.
     """
     with closing(_connect(hook)) as connection, closing(connection.cursor()) as cursor:
-        if _is_sqlite(hook):
-            cursor.execute("BEGIN IMMEDIATE")
+        started = monotonic()
         try:
+            _begin(hook, cursor, limit)
             yield cursor
+            _require_in_time(started, limit)
+        except TransactionTooLongError:
+            connection.rollback()
+            raise
+        except Exception:
+            connection.rollback()
+            _require_in_time(started, limit)
+            raise
         except BaseException:
             connection.rollback()
             raise
@@ -143,6 +169,7 @@ def load(hook: DbApiHook, loads: Sequence[Load], run_id: str) -> dict[str, int]:
 
     Raises:
         RuntimeError: The warehouse holds another number of rows than were given to it.
+        TransactionTooLongError: It took longer than `TRANSACTION_LIMIT`; nothing is loaded.
     """
     with transaction(hook) as cursor:
         return {item.table.name: _replace(hook, cursor, item, run_id) for item in loads}
@@ -232,6 +259,21 @@ def _connect(hook: DbApiHook) -> Any:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         connection.execute("PRAGMA journal_mode = WAL")  # readers and one writer do not wait for each other
     return connection
+
+
+def _begin(hook: DbApiHook, cursor: Any, limit: timedelta | None) -> None:
+    if _is_sqlite(hook):
+        cursor.execute("BEGIN IMMEDIATE")
+    elif limit is not None and hook.conn_type == "postgres":
+        execute(hook, cursor, STATEMENT_LIMIT, [round(limit.total_seconds() * 1000)])
+
+
+def _require_in_time(started: float, limit: timedelta | None) -> None:
+    if limit is not None and monotonic() - started > limit.total_seconds():
+        raise TransactionTooLongError(
+            f"the transaction took longer than {limit}: rolled back, because who takes changes over would overlook it. "
+            "Load less at once, or raise TRANSACTION_LIMIT in dags/shared/loading/warehouse.py."
+        )
 
 
 def _is_sqlite(hook: DbApiHook) -> bool:

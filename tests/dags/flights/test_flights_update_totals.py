@@ -10,8 +10,18 @@ from airflow.models.dagrun import DagRun
 
 from flights.library.carrier_totals import update_carrier_days
 from flights.library.tables import FLIGHTS, TABLES
+from shared.loading import warehouse
 from shared.loading.incremental import take_changes
-from shared.loading.warehouse import Load, create_tables, execute, load, query, transaction, warehouse_hook
+from shared.loading.warehouse import (
+    TRANSACTION_LIMIT,
+    Load,
+    create_tables,
+    execute,
+    load,
+    query,
+    transaction,
+    warehouse_hook,
+)
 
 DAY_1, DAY_2 = "2013-01-01", "2013-01-02"
 
@@ -103,6 +113,27 @@ def test_a_load_that_began_before_the_mark_and_ended_after_it_counts(hook: Any) 
 
     assert totals(hook)[("2013-01-03", "UA")] == 1
     assert mark(hook) == before, "a mark never moves back"
+
+
+def test_a_load_that_takes_as_long_as_it_may_counts(hook: Any) -> None:
+    """One that takes longer is rolled back, so none can be overlooked."""
+    newest = dt.datetime.fromisoformat(mark(hook))
+    put(hook, "2013-01-03", 1)
+    stamp(hook, "2013-01-03", (newest - TRANSACTION_LIMIT - dt.timedelta(seconds=30)).isoformat())
+
+    update_carrier_days(hook)
+
+    assert totals(hook)[("2013-01-03", "UA")] == 1
+
+
+def test_who_takes_changes_over_may_take_long(hook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that it writes is stamped, and the first time there may be much."""
+
+    def work(*_: Any) -> int:
+        monkeypatch.setattr(warehouse, "monotonic", lambda: float("inf"))
+        return 7
+
+    assert take_changes(hook, "carrier_days", "SELECT MAX(loaded_at) FROM load_ledger", work).rows == 7
 
 
 def test_a_failure_leaves_rows_and_mark(hook: Any) -> None:

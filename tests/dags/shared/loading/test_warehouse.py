@@ -1,10 +1,12 @@
 """Loads replace whole partitions or change nothing: repeated, at once, killed half-way; on SQLite and on Postgres."""
 
+import datetime as dt
 import json
 import multiprocessing
 import os
 import signal
 import sqlite3
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -213,3 +215,67 @@ def test_a_transaction_on_sqlite_holds_the_write_lock_from_its_start(hook: Any, 
         other.execute("BEGIN IMMEDIATE")
     other.execute("BEGIN IMMEDIATE")
     other.close()
+
+
+def test_a_transaction_that_takes_too_long_is_rolled_back(hook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many short statements: the database has no limit for their sum."""
+    from shared.loading import warehouse
+
+    times = iter([0.0, 600.0, 0.0, 600.1])
+    monkeypatch.setattr(warehouse, "monotonic", lambda: next(times))
+    warehouse.load(hook, [airlines_load({"AA": "in time"})], "good")
+    with pytest.raises(warehouse.TransactionTooLongError, match="longer than 0:10:00: rolled back"):
+        warehouse.load(hook, [airlines_load({"AA": "late"})], "bad")
+    assert rows("SELECT name FROM airlines") == [{"name": "in time"}]
+    assert rows("SELECT run_id FROM load_ledger") == [{"run_id": "good"}]
+
+
+def test_an_error_in_a_transaction_is_raised_as_it_is(hook: Any) -> None:
+    from shared.loading.warehouse import transaction
+
+    for limit in (None, dt.timedelta(minutes=1)):
+        with pytest.raises(KeyError, match="mine"), transaction(hook, limit):
+            raise KeyError("mine")
+    with pytest.raises(SystemExit), transaction(hook, dt.timedelta(0)):  # too long, but it is to end
+        raise SystemExit(143)
+
+
+@pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
+def test_a_statement_that_takes_too_long_is_ended(hook: Any) -> None:
+    from shared.loading.warehouse import TransactionTooLongError, transaction
+
+    started = time.monotonic()
+    with (
+        pytest.raises(TransactionTooLongError, match="longer than 0:00:00.200000"),
+        transaction(hook, dt.timedelta(seconds=0.2)) as cursor,
+    ):
+        cursor.execute("SELECT pg_sleep(30)")
+    assert time.monotonic() - started < 20
+    with transaction(hook, None) as cursor:
+        cursor.execute("SELECT pg_sleep(0.3)")
+
+
+@pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
+def test_a_load_does_not_wait_for_another_longer_than_it_may_take(hook: Any) -> None:
+    from shared.loading.warehouse import TransactionTooLongError, execute, load, transaction
+
+    load(hook, [airlines_load({"AA": "old"})], "old")
+    touch = "UPDATE load_ledger SET run_id = run_id"
+    with transaction(hook) as first:
+        execute(hook, first, touch)
+        with pytest.raises(TransactionTooLongError), transaction(hook, dt.timedelta(seconds=0.2)) as second:
+            execute(hook, second, touch)
+
+
+@pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
+@pytest.mark.parametrize(("of_database", "found"), [("0", "10min"), ("1h", "10min"), ("5s", "5s")])
+def test_a_shorter_limit_of_the_database_stays(hook: Any, of_database: str, found: str) -> None:
+    from shared.loading.warehouse import query, transaction
+
+    with transaction(hook) as cursor:
+        cursor.execute("SELECT current_database()")
+        cursor.execute(f"ALTER DATABASE \"{cursor.fetchone()[0]}\" SET statement_timeout = '{of_database}'")
+    with transaction(hook) as cursor:
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchone()[0] == found
+    assert query(hook, "SHOW statement_timeout") == [{"statement_timeout": of_database}]
