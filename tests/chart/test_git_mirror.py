@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from airflow_ops.paths import ROOT
+from support.chart_rendering import Render
 
 SCRIPT = ROOT / "charts/platform/files/scripts/git_mirror.sh"
 PATIENCE_SECONDS = 30
@@ -66,14 +68,21 @@ Start = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
-def start(tmp_path: Path, origin: Path) -> Iterator[Start]:
-    """Start a mirror of the origin; it ends with the test."""
+def start(tmp_path: Path, origin: Path, mirror: Path) -> Iterator[Start]:
+    """Start a mirror of the origin, with its script and what the DAGs follow in one folder; it ends with the test."""
     running: list[subprocess.Popen[bytes]] = []
+    folder = tmp_path / "script"
 
-    def run(interval: int = 1, replicas: int = 1) -> subprocess.Popen[bytes]:
-        command = ["bash", str(SCRIPT), str(tmp_path / "mirror.git"), str(origin), str(interval), str(replicas)]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        running.append(subprocess.Popen(command, **quiet, start_new_session=True))
+    def run(interval: float = 0.2, replicas: int = 1, tracking: str = "main") -> subprocess.Popen[bytes]:
+        folder.mkdir(exist_ok=True)
+        script = shutil.copy(SCRIPT, folder)
+        (folder / "tracking-ref").write_text(tracking)
+        command = ["bash", script, str(mirror), str(origin), str(interval), str(replicas)]
+        environment = os.environ | {"HOME": str(tmp_path)}
+        with (tmp_path / "log").open("ab") as log:
+            running.append(
+                subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path, start_new_session=True)
+            )
         return running[-1]
 
     yield run
@@ -85,6 +94,36 @@ def start(tmp_path: Path, origin: Path) -> Iterator[Start]:
 @pytest.fixture
 def mirror(tmp_path: Path) -> Path:
     return tmp_path / "mirror.git"
+
+
+@pytest.fixture
+def clone(mirror: Path, tmp_path: Path) -> Callable[[], Path]:
+    """Clone the mirror as a bundle does: once bare, and from there into a working tree."""
+
+    def run() -> Path:
+        bare, tree = (Path(tempfile.mkdtemp(dir=tmp_path)) for _ in range(2))
+        git(tmp_path, "clone", "--quiet", "--bare", f"file://{mirror}", str(bare))
+        git(tmp_path, "clone", "--quiet", str(bare), str(tree))
+        return tree
+
+    return run
+
+
+def rounds(mirror: Path, number: int = 2) -> None:
+    """Wait for some rounds, from the beginning of the next one."""
+    for _ in range(number):
+        before = (mirror / "round").stat().st_mtime_ns
+        eventually(lambda before=before: (mirror / "round").stat().st_mtime_ns > before)  # type: ignore[misc]
+
+
+def orphan(origin: Path, message: str) -> str:
+    """A commit that nothing leads to."""
+    empty = git(origin, "hash-object", "-t", "tree", "-w", "/dev/null")
+    return git(origin, "commit-tree", empty, "-m", message)
+
+
+def point(repository: Path, ref: str, target: str) -> None:
+    git(repository, "update-ref", "--no-deref", ref, target)
 
 
 def test_a_push_arrives(start: Start, origin: Path, mirror: Path) -> None:
@@ -142,13 +181,314 @@ def test_of_several_replicas_none_moves_a_branch_in_the_round_that_brings_it(
     once = 3600
     first = git(origin, "rev-parse", "main")
     replica = start(interval=once, replicas=2)
-    eventually(lambda: tip(mirror, "refs/heads/main") == first)
+    eventually(lambda: tip(mirror, "refs/heads/main") == first and (mirror / "fetched").exists())
     end(replica)
     pushed = commit(origin, "second")
     replica = start(interval=once, replicas=2)
-    eventually(lambda: tip(mirror, "refs/tags/incoming/heads/main") == pushed)
+    eventually(lambda: tip(mirror, "refs/incoming/heads/main") == pushed)
     eventually(lambda: asleep(replica))
     assert tip(mirror, "refs/heads/main") == first
     end(replica)
     start(interval=once, replicas=2)
     eventually(lambda: tip(mirror, "refs/heads/main") == pushed)
+
+
+NAMES_FOR_OTHERS = (
+    "refs/tags/incoming/heads/main",
+    "refs/tags/incoming/tags/v1.0.0",
+    "refs/tags/origin/main",
+    "refs/tags/refs/heads/main",
+    "refs/heads/refs/heads/main",
+    "refs/heads/incoming/heads/main",
+    "refs/heads/origin/main",
+    "refs/heads/v1.0.0",
+    "refs/heads/{commit}",
+    "refs/heads/HEAD",
+    "refs/tags/HEAD",
+    "refs/tags/main",
+    "refs/tags/kept/{commit}",
+    "refs/tags/kept/{commit}/x",
+    "refs/tags/kept",
+)
+
+
+def read(tree: Path, followed: str) -> str:
+    """What a bundle reads that follows something: a branch of its origin first, or whatever else Git finds."""
+    branches = git(tree, "for-each-ref", "--format=%(refname:lstrip=2)", "refs/remotes/origin").split()
+    return git(tree, "rev-parse", f"origin/{followed}^{{commit}}" if f"origin/{followed}" in branches else followed)
+
+
+@pytest.mark.parametrize("name", NAMES_FOR_OTHERS)
+def test_no_name_at_the_origin_moves_another_ref(
+    start: Start, origin: Path, mirror: Path, tmp_path: Path, clone: Callable[[], Path], name: str
+) -> None:
+    good, evil = git(origin, "rev-parse", "main"), orphan(origin, "evil")
+    git(origin, "tag", "v1.0.0")
+    start(replicas=2)
+    eventually(lambda: tip(mirror, "refs/heads/main") == good == tip(mirror, "refs/tags/v1.0.0"))
+    point(origin, name.format(commit=good), evil)
+    eventually(lambda: tip(mirror, f"refs/incoming/{name.format(commit=good).removeprefix('refs/')}") == evil)
+    shutil.move(origin, tmp_path / "away")
+    rounds(mirror)
+    assert (tip(mirror, "refs/heads/main"), tip(mirror, "refs/tags/v1.0.0")) == (good, good)
+    tree = clone()
+    assert {followed: read(tree, followed) for followed in ("main", "v1.0.0", good)} == dict.fromkeys(
+        ("main", "v1.0.0", good), good
+    )
+    shutil.move(tmp_path / "away", origin)
+    instead = orphan(origin, "instead")
+    point(origin, "refs/heads/main", instead)
+    eventually(lambda: tip(mirror, "refs/heads/main") == instead)
+    assert tip(mirror, f"refs/tags/kept/{good}") == good, "and a force-push still keeps what it drops"
+
+
+def test_a_branch_does_not_replace_the_tag_that_the_dags_follow(start: Start, origin: Path, mirror: Path) -> None:
+    git(origin, "tag", "stable")
+    start(tracking="stable")
+    eventually(lambda: tip(mirror, "refs/tags/stable") != "")
+    git(origin, "branch", "stable", orphan(origin, "evil"))
+    git(origin, "branch", "another")
+    eventually(lambda: tip(mirror, "refs/heads/another") != "")
+    rounds(mirror)
+    assert not tip(mirror, "refs/heads/stable")
+    assert "refs/heads/stable" in (mirror / "refused").read_text()
+
+
+ODD_NAMES = (
+    "a'b",
+    'a"b',
+    "a;b",
+    "$(touch${IFS}ran)",
+    "`touch${IFS}ran`",
+    "a]b",
+    "-x",
+    "--force",
+    "ä",
+    "a%sb",
+    "@",
+    "!",
+    "a&b",
+    "#",
+)
+
+
+@pytest.mark.parametrize("folder", ["refs/heads/x", "refs/tags/x"])
+def test_odd_names_are_only_names(start: Start, origin: Path, mirror: Path, tmp_path: Path, folder: str) -> None:
+    commits = {f"{folder}/{name}": orphan(origin, name) for name in ODD_NAMES}
+    for ref, made in commits.items():
+        point(origin, ref, made)
+    start()
+    eventually(lambda: {ref: tip(mirror, ref) for ref in commits} == commits)
+    for ref in commits:
+        point(origin, ref, orphan(origin, f"after {ref}"))
+    eventually(lambda: all(tip(mirror, f"refs/tags/kept/{made}") for made in commits.values()))
+    assert not list(tmp_path.rglob("ran"))
+
+
+def test_a_symbolic_ref_is_a_commit(start: Start, origin: Path, mirror: Path) -> None:
+    git(origin, "branch", "other")
+    git(origin, "symbolic-ref", "refs/heads/alias", "refs/heads/other")
+    start()
+    eventually(lambda: tip(mirror, "refs/heads/alias") != "")
+    git(origin, "symbolic-ref", "refs/heads/alias", "refs/heads/main")
+    pushed = commit(origin, "second")
+    eventually(lambda: tip(mirror, "refs/heads/alias") == pushed == tip(mirror, "refs/heads/main"))
+    assert tip(mirror, "refs/heads/other") == git(origin, "rev-parse", "other") != pushed
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize(("former", "new"), [("x", "x/y"), ("x/y", "x"), ("x/y/z", "x"), ("x", "x/y/z")])
+@pytest.mark.parametrize("kind", ["heads", "tags"])
+def test_a_name_in_the_place_of_a_deleted_one_stops_nothing(
+    start: Start, origin: Path, mirror: Path, clone: Callable[[], Path], kind: str, former: str, new: str, replicas: int
+) -> None:
+    before, after = orphan(origin, "before"), orphan(origin, "after")
+    point(origin, f"refs/{kind}/{former}", before)
+    start(replicas=replicas)
+    eventually(lambda: tip(mirror, f"refs/{kind}/{former}") == before)
+    tree = clone()
+    git(origin, "update-ref", "-d", f"refs/{kind}/{former}")
+    point(origin, f"refs/{kind}/{new}", after)
+    fetched = (mirror / "fetched").stat().st_mtime_ns
+    pushed = commit(origin, "second")
+    eventually(lambda: tip(mirror, "refs/heads/main") == pushed)
+    eventually(lambda: (mirror / "fetched").stat().st_mtime_ns > fetched)
+    for known in (before, after):
+        assert git(clone(), "cat-file", "-t", known) == "commit"
+    bare = Path(git(tree, "remote", "get-url", "origin"))
+    git(bare, "fetch", "--quiet", "origin", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+    assert tip(bare, "refs/heads/main") == pushed, "who has cloned the former name gets on, too"
+
+
+@pytest.mark.parametrize(("former", "new"), [("release", "release/1"), ("release/1", "release")])
+def test_what_the_dags_follow_gets_its_name(
+    start: Start, origin: Path, mirror: Path, tmp_path: Path, former: str, new: str
+) -> None:
+    before = orphan(origin, "before")
+    git(origin, "branch", former, before)
+    start()
+    eventually(lambda: tip(mirror, f"refs/heads/{former}") == before)
+    git(origin, "branch", "--delete", "--force", former)
+    git(origin, "branch", new)
+    refused = f"refs/heads/{new} is not taken: refs/heads/{former} is in its way"
+    eventually(lambda: refused in (mirror / "refused").read_text())
+    assert tip(mirror, f"refs/heads/{former}") == before
+    (tmp_path / "script/tracking-ref").write_text(new)
+    eventually(lambda: tip(mirror, f"refs/heads/{new}") == git(origin, "rev-parse", "main"))
+    assert tip(mirror, f"refs/tags/kept/{before}") == before
+
+
+def cannot_be_fetched(mirror: Path, branch: str) -> None:
+    """Put into the place of a fetched branch what Git does not remove."""
+    folder = mirror / "refs/incoming/heads" / branch
+    folder.mkdir(parents=True)
+    (folder / "junk.lock").touch()
+
+
+@pytest.mark.parametrize(("tracking", "current"), [("main", True), ("stuck", False), ("", False)])
+def test_a_fetch_is_judged_by_what_the_dags_follow(
+    start: Start, origin: Path, mirror: Path, tracking: str, current: bool
+) -> None:
+    start(tracking=tracking)
+    eventually(lambda: (mirror / "fetched").exists())
+    cannot_be_fetched(mirror, "stuck")
+    git(origin, "branch", "stuck")
+    rounds(mirror)
+    fetched = (mirror / "fetched").stat().st_mtime_ns
+    pushed = commit(origin, "second")
+    eventually(lambda: tip(mirror, "refs/heads/main") == pushed)
+    rounds(mirror, 3)
+    assert ((mirror / "fetched").stat().st_mtime_ns > fetched) is current
+
+
+def test_dags_may_follow_a_commit(start: Start, origin: Path, mirror: Path) -> None:
+    start(tracking=git(origin, "rev-parse", "main"))
+    eventually(lambda: (mirror / "fetched").exists())
+    cannot_be_fetched(mirror, "stuck")
+    git(origin, "branch", "stuck")
+    fetched = (mirror / "fetched").stat().st_mtime_ns
+    eventually(lambda: (mirror / "fetched").stat().st_mtime_ns > fetched + 2 * 10**9)
+
+
+def test_the_lock_of_a_process_that_was_killed_stops_nothing(start: Start, origin: Path, mirror: Path) -> None:
+    process = start()
+    eventually(lambda: (mirror / "fetched").exists())
+    end(process)
+    for lock in ("refs/heads/main.lock", "refs/incoming/heads/main.lock", "packed-refs.lock", "config.lock"):
+        (mirror / lock).parent.mkdir(parents=True, exist_ok=True)
+        (mirror / lock).touch()
+    pushed = commit(origin, "second")
+    start()
+    eventually(lambda: tip(mirror, "refs/heads/main") == pushed)
+
+
+def test_an_origin_that_goes_away_in_the_middle_of_a_fetch_changes_nothing(
+    start: Start, origin: Path, mirror: Path, tmp_path: Path
+) -> None:
+    cut, hook = tmp_path / "cut", tmp_path / "hook"
+    hook.write_text(f'#!/bin/sh\nif [ -e {cut} ]; then "$@" | head -c 100; exit 1; fi\nexec "$@"\n')
+    hook.chmod(0o755)
+    (tmp_path / ".gitconfig").write_text(f"[uploadpack]\n\tpackObjectsHook = {hook}\n")
+    first = git(origin, "rev-parse", "main")
+    start()
+    eventually(lambda: tip(mirror, "refs/heads/main") == first)
+    cut.touch()
+    rounds(mirror)
+    pushed = commit(origin, "second")
+    rounds(mirror)
+    fetched = (mirror / "fetched").stat().st_mtime_ns
+    rounds(mirror)
+    assert tip(mirror, "refs/heads/main") == first
+    assert (mirror / "fetched").stat().st_mtime_ns == fetched
+    cut.unlink()
+    eventually(lambda: tip(mirror, "refs/heads/main") == pushed)
+
+
+def served_by_a_former_version(mirror: Path, origin: Path) -> None:
+    git(mirror.parent, "init", "--quiet", "--bare", "--initial-branch=main", str(mirror))
+    refspecs = ("heads/*:refs/heads/*", "tags/*:refs/tags/*")
+    git(mirror, "fetch", "--quiet", str(origin), *(f"+refs/{refspec}" for refspec in refspecs))
+    notes = ("heads/*:refs/tags/incoming/heads/*", "tags/*:refs/tags/incoming/tags/*")
+    git(mirror, "fetch", "--quiet", "--no-tags", str(origin), *(f"+refs/{refspec}" for refspec in notes))
+    for file in ("round", "fetched"):
+        (mirror / file).touch()
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_volume_of_a_former_version_goes_on(
+    start: Start, origin: Path, mirror: Path, clone: Callable[[], Path], replicas: int
+) -> None:
+    git(origin, "tag", "v1.0.0")
+    git(origin, "branch", "x")
+    served_by_a_former_version(mirror, origin)
+    kept, seen = orphan(origin, "kept"), commit(origin, "seen by the other replica")
+    git(mirror, "fetch", "--quiet", "--no-tags", str(origin), f"{kept}:refs/tags/kept/{kept}")
+    git(mirror, "fetch", "--quiet", "--no-tags", str(origin), "+main:refs/tags/incoming/heads/main")
+    git(origin, "branch", "--delete", "x")
+    git(origin, "branch", "x/y")
+    git(origin, "reset", "--quiet", "--hard", "HEAD~1")
+    pushed = commit(origin, "instead")
+    start(replicas=replicas)
+    eventually(lambda: tip(mirror, "refs/heads/main") == pushed)
+    tags = git(mirror, "tag").split()
+    assert sorted(tags) == sorted(["v1.0.0", f"kept/{kept}", f"kept/{seen}"]), "and none of the former notes"
+    for known in (kept, seen):
+        assert git(clone(), "cat-file", "-t", known) == "commit"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES_FOR_OTHERS if name != "refs/tags/main"])
+def test_a_former_version_may_have_served_such_names(
+    start: Start, origin: Path, mirror: Path, tmp_path: Path, clone: Callable[[], Path], name: str
+) -> None:
+    good, evil = git(origin, "rev-parse", "main"), orphan(origin, "evil")
+    git(origin, "tag", "v1.0.0")
+    point(origin, "refs/heads/evil", evil)
+    served_by_a_former_version(mirror, origin)
+    point(mirror, name.format(commit=good), evil)
+    shutil.move(origin, tmp_path / "away")
+    start(replicas=2)
+    eventually(lambda: (mirror / "refused").exists())
+    rounds(mirror)
+    tree = clone()
+    assert {followed: read(tree, followed) for followed in ("main", "v1.0.0", good)} == dict.fromkeys(
+        ("main", "v1.0.0", good), good
+    )
+    shutil.move(tmp_path / "away", origin)
+    point(origin, "refs/heads/main", instead := orphan(origin, "instead"))
+    eventually(lambda: tip(mirror, "refs/heads/main") == instead)
+    assert tip(mirror, f"refs/tags/kept/{good}") == good
+
+
+def test_what_was_fetched_and_not_yet_served_is_not_shown(start: Start, origin: Path, mirror: Path) -> None:
+    start()
+    eventually(lambda: tip(mirror, "refs/heads/main") != "")
+    shown = {line.split()[1] for line in git(mirror, "ls-remote", f"file://{mirror}").splitlines()}
+    assert shown == {"HEAD", "refs/heads/main"}
+
+
+def test_nothing_that_was_served_is_lost_when_git_tidies_up(
+    start: Start, origin: Path, mirror: Path, clone: Callable[[], Path]
+) -> None:
+    start()
+    dropped = commit(origin, "to be dropped")
+    git(origin, "branch", "x", fallen := orphan(origin, "to fall"))
+    eventually(lambda: tip(mirror, "refs/heads/main") == dropped and tip(mirror, "refs/heads/x") == fallen)
+    git(origin, "reset", "--quiet", "--hard", "HEAD~1")
+    git(origin, "branch", "--delete", "--force", "x")
+    pushed = commit(origin, "instead")
+    eventually(lambda: tip(mirror, "refs/heads/main") == pushed)
+    git(mirror, "gc", "--quiet")
+    for known in (dropped, fallen):
+        assert git(clone(), "cat-file", "-t", known) == "commit"
+
+
+def test_the_script_learns_what_the_dags_follow_without_a_restart(render: Render) -> None:
+    def found(**bundle: str) -> tuple[str, object]:
+        rendered = render("airflow-platform", {"global": {"dagBundle": bundle}}, "prod")
+        told = rendered.one("ConfigMap", "airflow-git-mirror")["data"]["tracking-ref"]
+        return told, rendered.one("StatefulSet", "airflow-git-mirror")
+
+    (first, mirror), (second, same) = found(trackingRef="v1.0.0"), found(trackingRef="v1.1.0")
+    assert (first, second) == ("v1.0.0", "v1.1.0")
+    assert mirror == same
+    assert found(kind="s3", uri="s3://lake/dags", trackingRef="v1.0.0")[0] == ""
