@@ -40,7 +40,8 @@ from shared.authoring.resources import resources
 `max_rejected_share` (`dags/flights/config/environments/<environment>.yaml`), or a column is missing, or rows got lost,
 the day is not loaded and `check_quality` fails without retries. All checks are in `quality_results`.
 
-**Backfill:** as for any DAG, from first to last day. A day can be run again, or twice at once: the rows are the same.
+**Backfill:** as for any DAG, from first to last day. A day can be run again, or twice at once: the rows are those of
+the run that read the source last, also of airports, planes and airlines, which are loaded whole where they changed.
 A cancelled flight is a row without `dep_time`.
 
 **Updates** the asset `flights_daily` for the day; when a month is complete, `flights_report_monthly` runs.

@@ -1,7 +1,7 @@
 """The steps of a day's ingest: stage what the source has, check it, load it. Each can be repeated."""
 
 import logging
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, TypedDict
 from zoneinfo import ZoneInfo
 
@@ -29,6 +29,7 @@ class Staged(TypedDict):
     source_rows: int
     undated: int
     fingerprint: str
+    read_at: str
 
 
 class Checked(TypedDict):
@@ -38,12 +39,14 @@ class Checked(TypedDict):
     rejected: int
     rejected_uri: str | None
     fingerprint: str
+    read_at: str
 
 
 def stage_day(source: ObjectStoragePath, folder: ObjectStoragePath, day: date) -> dict[str, Staged]:
     """Copy the day's rows of the daily tables, and the reference tables whole, into a folder."""
     staged: dict[str, Staged] = {}
     for table in TABLES:
+        read_at = datetime.now(UTC).isoformat()
         selection = select(table, source, day if table.daily else None)
         path = folder / "raw" / f"{table.name}.parquet"
         staging.write_parquet(selection.to_arrow(), path)
@@ -54,6 +57,7 @@ def stage_day(source: ObjectStoragePath, folder: ObjectStoragePath, day: date) -
             source_rows=len(selection.rows),
             undated=selection.undated,
             fingerprint=selection.fingerprint,
+            read_at=read_at,
         )
     return staged
 
@@ -93,6 +97,7 @@ def check_day(
             rejected=len(verdict.rejected),
             rejected_uri=_keep_rejected(verdict, partition, run_id),
             fingerprint=staged[table.name]["fingerprint"],
+            read_at=staged[table.name]["read_at"],
         )
         refusals += verdict.refusals
     if refusals:
@@ -107,16 +112,14 @@ def check_day(
 def load_day(hook: DbApiHook, checked: dict[str, Checked], day: date, run_id: str) -> dict[str, int]:
     """Replace the day in the warehouse, and the reference tables that changed.
 
+    Of two runs the one that read the source last wins, not the one that ends last, nor that of the later day: a
+    backfill of an old day reads the newest reference tables.
+
     Returns:
         Rows in the warehouse by table, of what was loaded.
     """
-    loaded = warehouse.fingerprints(hook)
     loads = [_load(table, checked[table.name], day.isoformat()) for table in DAILY]
-    loads += [
-        _load(table, checked[table.name], warehouse.WHOLE)
-        for table in REFERENCE
-        if loaded.get(table.name) != checked[table.name]["fingerprint"]
-    ]
+    loads += [_load(table, checked[table.name], warehouse.WHOLE) for table in REFERENCE]
     return warehouse.load(hook, loads, run_id)
 
 
@@ -177,4 +180,12 @@ def _keep_rejected(verdict: Verdict, partition: str, run_id: str) -> str | None:
 def _load(table: Table, checked: Checked, partition: str) -> warehouse.Load:
     accepted = staging.read_parquet(ObjectStoragePath(checked["uri"]))
     rows = list(zip(*(column.to_pylist() for column in accepted.columns), strict=True))
-    return warehouse.Load(table, partition, rows, checked["rejected"], checked["rejected_uri"], checked["fingerprint"])
+    return warehouse.Load(
+        table,
+        partition,
+        rows,
+        rejected=checked["rejected"],
+        rejected_uri=checked["rejected_uri"],
+        fingerprint=checked["fingerprint"],
+        as_of=datetime.fromisoformat(checked["read_at"]),
+    )

@@ -3,7 +3,7 @@
 A partition is replaced in one transaction: its row in `load_ledger` is written first, then its rows are deleted and
 inserted. Two loads of one partition both lock that ledger row (on SQLite the database, at the start of the
 transaction), so the second waits for the first and then replaces it whole. A process that dies leaves what was there
-before.
+before. Where a load says when its source was read, an older reading does not replace a newer one, however late it ends.
 """
 
 import logging
@@ -47,6 +47,10 @@ QUALITY = """CREATE TABLE IF NOT EXISTS quality_results (
     severity TEXT NOT NULL, passed INTEGER NOT NULL, observed DOUBLE PRECISION NOT NULL,
     threshold DOUBLE PRECISION NOT NULL, detail TEXT NOT NULL, checked_at TIMESTAMP WITH TIME ZONE NOT NULL,
     PRIMARY KEY (run_id, table_name, partition_key, check_name))"""
+READINGS = """CREATE TABLE IF NOT EXISTS source_readings (
+    table_name TEXT NOT NULL, partition_key TEXT NOT NULL, as_of TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (table_name, partition_key))"""
+"""A table of its own: a column that is added to a ledger which exists would need a migration."""
 
 STATEMENT_LIMIT = """SELECT set_config('statement_timeout', LEAST(NULLIF(setting::bigint, 0), ?)::text, true)
     FROM pg_settings WHERE name = 'statement_timeout'"""
@@ -72,7 +76,9 @@ class Load:
         rows: All its rows, values in the order of the table's columns.
         rejected: How many rows the gate set aside.
         rejected_uri: Where they are kept; None if there are none.
-        fingerprint: Digest of the source's rows: it shows whether a whole table changed.
+        fingerprint: Digest of the source's rows. A whole table that has the same one is left as it is; a day is not,
+            because loading it again repairs it.
+        as_of: When the source was read, with its time zone; None where any load may replace any other.
     """
 
     table: Table
@@ -81,6 +87,7 @@ class Load:
     rejected: int = 0
     rejected_uri: str | None = None
     fingerprint: str | None = None
+    as_of: datetime | None = None
 
 
 class TransactionTooLongError(RuntimeError):
@@ -143,7 +150,7 @@ def execute(hook: DbApiHook, cursor: Any, sql: str, parameters: Sequence[Value] 
 
 def create_tables(hook: DbApiHook, tables: Iterable[Table]) -> None:
     """Create the tables that do not exist yet, and those of the ledger and the quality results."""
-    create(hook, [LEDGER, QUALITY, *map(_definition, tables)])
+    create(hook, [LEDGER, QUALITY, READINGS, *map(_definition, tables)])
 
 
 def create(hook: DbApiHook, statements: Sequence[str]) -> None:
@@ -162,23 +169,19 @@ def create(hook: DbApiHook, statements: Sequence[str]) -> None:
 def load(hook: DbApiHook, loads: Sequence[Load], run_id: str) -> dict[str, int]:
     """Replace partitions, all of them in one transaction, or none.
 
-    Loads that share partitions must name them in the same order: each waits for the others at its first one.
+    Left as it is, and said so in the log: a partition of which a newer reading of the source is there, and a whole
+    table that did not change. Loads that share partitions must name them in the same order: each waits for the others
+    at its first one.
 
     Returns:
-        Rows that the warehouse now holds of each partition, by table.
+        Rows that the warehouse now holds of each partition that was replaced, by table.
 
     Raises:
         RuntimeError: The warehouse holds another number of rows than were given to it.
         TransactionTooLongError: It took longer than `TRANSACTION_LIMIT`; nothing is loaded.
     """
     with transaction(hook) as cursor:
-        return {item.table.name: _replace(hook, cursor, item, run_id) for item in loads}
-
-
-def fingerprints(hook: DbApiHook) -> dict[str, str]:
-    """The digests of the whole tables that are loaded, by table."""
-    rows = query(hook, "SELECT table_name, fingerprint FROM load_ledger WHERE partition_key = ?", [WHOLE])
-    return {row["table_name"]: row["fingerprint"] for row in rows}
+        return {item.table.name: _replace(hook, cursor, item, run_id) for item in loads if _is_due(hook, cursor, item)}
 
 
 def record_results(hook: DbApiHook, table: str, partition: str, results: Sequence[Result], run_id: str) -> None:
@@ -204,6 +207,41 @@ def insert(hook: DbApiHook, cursor: Any, table: str, columns: Sequence[str], row
         places = ", ".join([f"({', '.join('?' * len(columns))})"] * len(chunk))
         values = [value for row in chunk for value in row]
         execute(hook, cursor, f"INSERT INTO {table} ({', '.join(columns)}) VALUES {places}", values)  # noqa: S608
+
+
+def _is_due(hook: DbApiHook, cursor: Any, item: Load) -> bool:
+    """Whether a load has to be done: it is not of an older reading, and changes something."""
+    if not _is_newest(hook, cursor, item):
+        log.warning("%s %s: not loaded, a newer reading of its source is", item.table.name, item.partition)
+        return False
+    if _is_unchanged(hook, cursor, item):
+        log.info("%s %s: not loaded, it is as the warehouse has it", item.table.name, item.partition)
+        return False
+    return True
+
+
+def _is_newest(hook: DbApiHook, cursor: Any, item: Load) -> bool:
+    """Note the reading, unless there is a newer one; its row is a lock, so another load is waited for."""
+    if item.as_of is None:
+        return True
+    as_of = item.as_of.astimezone(UTC).isoformat(timespec="microseconds")  # of one length: SQLite compares the text
+    execute(
+        hook,
+        cursor,
+        "INSERT INTO source_readings (table_name, partition_key, as_of) VALUES (?, ?, ?) "
+        "ON CONFLICT (table_name, partition_key) DO UPDATE SET as_of = excluded.as_of "
+        "WHERE source_readings.as_of <= excluded.as_of",
+        [item.table.name, item.partition, as_of],
+    )
+    return bool(cursor.rowcount == 1)
+
+
+def _is_unchanged(hook: DbApiHook, cursor: Any, item: Load) -> bool:
+    if item.table.daily or item.fingerprint is None:
+        return False
+    sql = "SELECT 1 FROM load_ledger WHERE table_name = ? AND partition_key = ? AND fingerprint = ?"
+    execute(hook, cursor, sql, [item.table.name, item.partition, item.fingerprint])
+    return cursor.fetchone() is not None
 
 
 def _replace(hook: DbApiHook, cursor: Any, item: Load, run_id: str) -> int:

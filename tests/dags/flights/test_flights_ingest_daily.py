@@ -205,6 +205,33 @@ def test_an_extract_that_ends_late_leaves_what_the_next_try_has_staged(
     assert len(second) == len(TABLES)
 
 
+def prepare(day: dt.date, folder: Path, run_id: str) -> Any:
+    """Stage and check a day; what its load is given."""
+    from airflow.sdk import ObjectStoragePath
+
+    from flights.library.ingest import check_day, stage_day
+    from flights.library.source import source_folder
+    from shared.loading.warehouse import warehouse_hook
+
+    place = ObjectStoragePath(folder.as_uri())
+    return check_day(warehouse_hook(), stage_day(source_folder(), place, day), place, day, run_id, 0.01)
+
+
+def test_a_run_that_read_the_reference_tables_earlier_and_ends_later_does_not_bring_them_back(
+    source: "Source", storage: Path, warehouse_file: Path
+) -> None:
+    from flights.library.ingest import load_day
+    from shared.loading.warehouse import warehouse_hook
+
+    earlier = prepare(SECOND.date(), storage / "earlier", "earlier")
+    source.write("airlines.csv", [*source.lines("airlines.csv"), "ZZ,Zig Zag"])
+    later = prepare(FIRST.date(), storage / "later", "later")  # a backfill: an older day, read later
+    assert set(load_day(warehouse_hook(), later, FIRST.date(), "later")) == set(TABLES)
+    assert set(load_day(warehouse_hook(), earlier, SECOND.date(), "earlier")) == {"flights", "weather"}
+    assert ask(warehouse_file, "SELECT COUNT(*) FROM airlines") == [(17,)]
+    assert ask(warehouse_file, "SELECT COUNT(*) FROM flights") == [(842 + 943,)]
+
+
 def test_whoever_clears_the_load_stages_and_checks_again(load_dag: Callable[[str], "DAG"]) -> None:
     from airflow.serialization.serialized_objects import DagSerialization
 

@@ -28,7 +28,7 @@ def airlines_load(names: dict[str, str], **more: Any) -> Any:
     return Load(AIRLINES, WHOLE, list(names.items()), **more)
 
 
-def weather_load(day: str, hours: Sequence[int], temperature: float) -> Any:
+def weather_load(day: str, hours: Sequence[int], temperature: float, **more: Any) -> Any:
     """A load of one day of weather at JFK."""
     from flights.library.tables import WEATHER
     from shared.loading.warehouse import Load
@@ -36,7 +36,7 @@ def weather_load(day: str, hours: Sequence[int], temperature: float) -> Any:
     year, month, number = map(int, day.split("-"))
     rest = (None, None, None, None, None, None, None, None)
     weather = [("JFK", year, month, number, hour, temperature, *rest, f"{day}T{hour + 5:02}:00:00Z") for hour in hours]
-    return Load(WEATHER, day, weather)
+    return Load(WEATHER, day, weather, **more)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_load_replaces_its_partition_and_no_other(hook: Any) -> None:
 
 
 def test_the_ledger_has_the_last_load_of_each_partition(hook: Any) -> None:
-    from shared.loading.warehouse import fingerprints, load
+    from shared.loading.warehouse import load
 
     load(hook, [airlines_load({"AA": "American"}, fingerprint="one")], "first")
     load(
@@ -82,7 +82,7 @@ def test_the_ledger_has_the_last_load_of_each_partition(hook: Any) -> None:
         "file:///r",
         "b",
     )
-    assert fingerprints(hook) == {"airlines": "two"}
+    assert entry[0]["fingerprint"] == "two"
 
 
 def test_a_load_that_fails_changes_nothing_in_any_table(hook: Any) -> None:
@@ -279,3 +279,87 @@ def test_a_shorter_limit_of_the_database_stays(hook: Any, of_database: str, foun
         cursor.execute("SHOW statement_timeout")
         assert cursor.fetchone()[0] == found
     assert query(hook, "SHOW statement_timeout") == [{"statement_timeout": of_database}]
+
+
+NINE, TEN = (dt.datetime(2026, 1, 1, hour, tzinfo=dt.UTC) for hour in (9, 10))
+
+
+def names() -> dict[str, str]:
+    return {row["carrier"]: row["name"] for row in rows("SELECT carrier, name FROM airlines")}
+
+
+def test_an_older_reading_of_the_source_that_ends_later_does_not_win(hook: Any) -> None:
+    from shared.loading.warehouse import load
+
+    load(hook, [airlines_load({"AA": "new"}, as_of=TEN)], "new")
+    older = [weather_load("2013-01-01", range(3), 30.0), airlines_load({"AA": "old"}, as_of=NINE)]
+    assert load(hook, older, "old") == {"weather": 3}, "what is not older is loaded"
+    assert names() == {"AA": "new"}
+    assert rows("SELECT run_id FROM load_ledger WHERE table_name = 'airlines'") == [{"run_id": "new"}]
+
+    in_berlin = TEN.astimezone(dt.timezone(dt.timedelta(hours=1)))
+    assert load(hook, [airlines_load({"AA": "again"}, as_of=in_berlin)], "a second try") == {"airlines": 1}
+    assert load(hook, [airlines_load({"AA": "newer"}, as_of=TEN + dt.timedelta(microseconds=1))], "next")
+    assert names() == {"AA": "newer"}
+
+
+def test_readings_are_told_apart_by_partition(hook: Any) -> None:
+    from shared.loading.warehouse import load
+
+    load(hook, [weather_load("2013-01-01", range(3), 30.0, as_of=TEN)], "new")
+    assert load(hook, [weather_load("2013-01-02", range(2), 20.0, as_of=NINE)], "other day") == {"weather": 2}
+    assert load(hook, [weather_load("2013-01-01", range(9), 10.0, as_of=NINE)], "old") == {}
+    assert rows("SELECT COUNT(*) AS n, MAX(temp) AS t FROM weather") == [{"n": 5, "t": 30.0}]
+
+
+def test_a_whole_table_that_is_the_same_is_left_and_its_reading_counts(hook: Any) -> None:
+    from shared.loading.warehouse import load
+
+    load(hook, [airlines_load({"AA": "good"}, as_of=NINE, fingerprint="good")], "first")
+    again = airlines_load({"AA": "good"}, as_of=TEN + dt.timedelta(hours=1), fingerprint="good")
+    assert load(hook, [again], "second") == {}
+    assert rows("SELECT run_id FROM load_ledger") == [{"run_id": "first"}]
+    # Published by mistake in between, and taken back before the second run read.
+    assert load(hook, [airlines_load({"AA": "bad"}, as_of=TEN, fingerprint="bad")], "late") == {}
+    assert names() == {"AA": "good"}
+
+
+def test_a_day_that_is_the_same_is_loaded_again_because_it_may_need_repair(hook: Any) -> None:
+    from shared.loading.warehouse import execute, load, transaction
+
+    load(hook, [weather_load("2013-01-01", range(3), 30.0, as_of=NINE, fingerprint="same")], "first")
+    with transaction(hook) as cursor:
+        execute(hook, cursor, "DELETE FROM weather")
+    assert load(hook, [weather_load("2013-01-01", range(3), 30.0, as_of=TEN, fingerprint="same")], "again")
+    assert rows("SELECT COUNT(*) AS n FROM weather") == [{"n": 3}]
+
+
+def test_a_load_that_fails_leaves_no_reading(hook: Any) -> None:
+    from shared.loading.warehouse import load
+
+    twice = weather_load("2013-01-01", [7, 7], 99.0)  # the same key twice: the database refuses
+    with pytest.raises(Exception, match=r"(?i)unique"):
+        load(hook, [airlines_load({"AA": "failed"}, as_of=TEN), twice], "bad")
+    assert load(hook, [airlines_load({"AA": "older"}, as_of=NINE)], "good") == {"airlines": 1}
+
+
+def load_in_turn(hour: int, barrier: Any) -> None:
+    from shared.loading import warehouse
+
+    hook = warehouse.warehouse_hook()
+    for minute in range(10):
+        barrier.wait(timeout=60)
+        as_of = NINE + dt.timedelta(hours=hour, minutes=minute)
+        warehouse.load(hook, [airlines_load({"AA": as_of.isoformat()}, as_of=as_of)], str(hour))
+
+
+@pytest.mark.usefixtures("hook")
+def test_of_loads_at_once_the_newest_reading_wins() -> None:
+    barrier = FORK.Barrier(4)
+    workers = [FORK.Process(target=load_in_turn, args=(hour, barrier)) for hour in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=60)
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    assert names() == {"AA": (NINE + dt.timedelta(hours=3, minutes=9)).isoformat()}
