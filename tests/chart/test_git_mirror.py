@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from airflow_ops.paths import ROOT
-from support.chart_rendering import Render
+from support.chart_rendering import Render, Rendered
 
 SCRIPT = ROOT / "charts/platform/files/scripts/git_mirror.sh"
 PATIENCE_SECONDS = 30
@@ -492,3 +493,46 @@ def test_the_script_learns_what_the_dags_follow_without_a_restart(render: Render
     assert (first, second) == ("v1.0.0", "v1.1.0")
     assert mirror == same
     assert found(kind="s3", uri="s3://lake/dags", trackingRef="v1.0.0")[0] == ""
+
+
+def test_a_probe_of_the_daemon_costs_a_connection_and_no_program(
+    environment: Rendered, start: Start, mirror: Path, tmp_path: Path
+) -> None:
+    serve, _ = environment.one("StatefulSet", "airflow-git-mirror")["spec"]["template"]["spec"]["containers"]
+    assert serve["livenessProbe"]["tcpSocket"] == {"port": "git"}
+    start()
+    eventually(lambda: tip(mirror, "refs/heads/main") != "")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = [option for option in serve["command"][3:] if option.startswith("--") and "base-path" not in option]
+    command = [
+        "git",
+        "daemon",
+        *options,
+        f"--base-path={tmp_path}",
+        "--listen=127.0.0.1",
+        f"--port={port}",
+        str(tmp_path),
+    ]
+    daemon = subprocess.Popen(command, start_new_session=True)
+    try:
+        eventually(lambda: answers(port))
+        assert all(answers(port) for _ in range(20))
+        assert "refs/heads/main" in git(tmp_path, "ls-remote", f"git://127.0.0.1:{port}/mirror.git")
+    finally:
+        end(daemon)
+    assert not answers(port)
+
+
+def answers(port: int) -> bool:
+    """What the kubelet looks at with a `tcpSocket`."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=10).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_many_clones_at_once_have_memory(environment: Rendered) -> None:
+    serve, _ = environment.one("StatefulSet", "airflow-git-mirror")["spec"]["template"]["spec"]["containers"]
+    assert serve["resources"]["limits"]["memory"] == "1Gi"
