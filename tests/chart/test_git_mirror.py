@@ -405,6 +405,33 @@ def test_an_origin_that_goes_away_in_the_middle_of_a_fetch_changes_nothing(
     eventually(lambda: tip(mirror, "refs/heads/main") == pushed)
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("deleted_first", [True, False])
+def test_a_version_that_somebody_moves_stays_what_it_was(
+    start: Start, origin: Path, mirror: Path, tmp_path: Path, replicas: int, deleted_first: bool
+) -> None:
+    first = git(origin, "rev-parse", "main")
+    git(origin, "tag", "v1.0.0")
+    git(origin, "tag", "latest")
+    start(replicas=replicas, tracking="v1.0.0")
+    eventually(lambda: tip(mirror, "refs/tags/v1.0.0") == first == tip(mirror, "refs/tags/latest"))
+    pushed = commit(origin, "second")
+    if deleted_first:
+        git(origin, "tag", "--delete", "v1.0.0")
+        eventually(lambda: tip(mirror, "refs/incoming/tags/v1.0.0") == "")
+    git(origin, "tag", "--force", "v1.0.0")
+    git(origin, "tag", "--force", "latest")
+    git(origin, "tag", "v1.1.0")
+    eventually(lambda: {tip(mirror, f"refs/tags/{tag}") for tag in ("latest", "v1.1.0")} == {pushed})
+    rounds(mirror)
+    assert tip(mirror, "refs/tags/v1.0.0") == first
+    told = f"refs/tags/v1.0.0 is not taken: somebody has moved it to {pushed}; a version stays what it was, {first}\n"
+    assert (mirror / "refused").read_text() == told
+    assert (tmp_path / "log").read_text().count(told) == 1, "told when it happens, not in every round"
+    git(origin, "tag", "--force", "v1.0.0", first)
+    eventually(lambda: (mirror / "refused").read_text() == "")
+
+
 def served_by_a_former_version(mirror: Path, origin: Path) -> None:
     git(mirror.parent, "init", "--quiet", "--bare", "--initial-branch=main", str(mirror))
     refspecs = ("heads/*:refs/heads/*", "tags/*:refs/tags/*")

@@ -124,6 +124,10 @@ begin() { # ref commit
 
 # Returns 1 if it could not be done, 2 if it may not be done.
 move() { # ref old new
+  if [[ $1 = refs/tags/v* ]]; then
+    refuse "$1" "somebody has moved it to $3; a version stays what it was, $2"
+    return 2
+  fi
   if ! mirror merge-base --is-ancestor "$2" "$3" 2>/dev/null; then
     keep "$2" || return 1
     echo "$1 was rewritten: $2 stays as tag kept/$2"
