@@ -15,6 +15,7 @@ from airflow_ops.cluster.airflow_api import login
 from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.colours import live
 from airflow_ops.colours.record import Phase
+from airflow_ops.console import ProblemError
 from airflow_ops.deployment.smoke import CANARY
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import Colour
@@ -32,6 +33,8 @@ MADE = (
     f"application/{APPLICATION}",
     "appproject/airflow",
     "appproject/airflow-bootstrap",
+    "validatingadmissionpolicybinding/airflow-argocd-applications",
+    "validatingadmissionpolicy/airflow-argocd-applications",
 )
 KEPT = "persistentvolumeclaims,secrets,deployments,statefulsets,services"
 OTHER = {"airflow": {"config": {"scheduler": {"max_dagruns_to_create_per_loop": 9}}}}
@@ -216,12 +219,15 @@ def test_what_somebody_changes_on_the_cluster_is_changed_back(cluster: Cluster, 
 
 
 def test_an_application_that_is_deleted_comes_again_and_takes_nothing_with_it(cluster: Cluster, gitops: GitOps) -> None:
-    """As the page of Argo CD deletes: with the finalizer for a cascade, which the ApplicationSet takes away at once."""
+    """The page of Argo CD adds the finalizer of a cascade before it deletes, and stops where it may not."""
     before, colour = state(cluster, KEPT), working(cluster)
     cascade = json.dumps({"metadata": {"finalizers": ["resources-finalizer.argocd.argoproj.io"]}})
     in_argocd = ["--namespace", "argocd"]
     uid = gitops.application()["metadata"]["uid"]
-    cluster.kubectl("patch", "application", APPLICATION, *in_argocd, "--type=merge", "--patch", cascade)
+    with pytest.raises(
+        ProblemError, match="a cascading delete of Application airflow-dev would delete its environment"
+    ):
+        cluster.kubectl("patch", "application", APPLICATION, *in_argocd, "--type=merge", "--patch", cascade)
     cluster.kubectl("delete", "application", APPLICATION, *in_argocd, "--wait=false")
     wait_for("another Application", lambda: gitops.application().get("metadata", {}).get("uid", uid) != uid, 600)
     wait_for("Synced and Healthy", lambda: bool(gitops.status().get("health")) and gitops.is_quiet(), 900)
