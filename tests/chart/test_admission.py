@@ -172,6 +172,12 @@ def test_a_running_pod_does_not_become_a_component(dev: Rendered, labels: dict[s
     assert refusals(policy(dev), changed, scheduler(dev), changed) == []
 
 
+def test_what_a_limit_range_fills_in_is_taken(dev: Rendered) -> None:
+    pod = requested(dev.workers()["default"], "good-executor-config")
+    pod["metadata"]["annotations"]["kubernetes.io/limit-ranger"] = "LimitRanger plugin set: ephemeral-storage request"
+    assert refusals(policy(dev), pod, scheduler(dev)) == []
+
+
 def test_a_cloud_may_add_a_token_of_its_own_audience(dev: Rendered, of_team: Callable[..., dict[str, Any]]) -> None:
     pod = requested(dev.workers()["default"], "good-plain")
     source = {"serviceAccountToken": {"path": "token", "audience": "sts.amazonaws.com"}}
