@@ -144,13 +144,20 @@ def refusing(contexts: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("refusing")
-@pytest.mark.parametrize("verb", ["smoke dev", "rotate api dev", "alerts test dev", "dags slow --env dev"])
-@pytest.mark.parametrize(("silent", "said"), [(False, "403|[Ff]orbidden"), (True, "cannot be reached|closed|EOF")])
+@pytest.mark.parametrize(
+    ("verb", "silent"),
+    [
+        *((verb, False) for verb in ("smoke dev", "rotate api dev", "alerts test dev", "dags slow --env dev")),
+        # The client asks a silent server again for a quarter of a minute, whatever the verb.
+        *((verb, True) for verb in ("smoke dev", "rotate api dev")),
+    ],
+)
 def test_what_the_cluster_refuses_ends_without_a_traceback(
-    verb: str, silent: bool, said: str, monkeypatch: pytest.MonkeyPatch
+    verb: str, silent: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Refusing, "silent", silent)
     answer = airflow_ops(*verb.split())
     assert answer.returncode in (1, 2, TRY_AGAIN), answer.stderr
+    said = "cannot be reached|closed|EOF" if silent else "403|[Ff]orbidden"
     assert re.search(said, answer.stderr), answer.stderr
     assert "fix" in answer.stderr
