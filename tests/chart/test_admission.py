@@ -178,6 +178,19 @@ def test_what_a_limit_range_fills_in_is_taken(dev: Rendered) -> None:
     assert refusals(policy(dev), pod, scheduler(dev)) == []
 
 
+def test_a_volume_of_no_kind_is_refused(dev: Rendered) -> None:
+    pod = requested(dev.workers()["default"], "good-plain")
+    pod["spec"]["volumes"].append({"name": "dropped"})
+    assert "volume dropped" in refusals(policy(dev), pod, scheduler(dev))[0]
+
+
+def test_with_a_token_the_first_complaint_is_about_the_field_that_gives_it(dev: Rendered) -> None:
+    pod = requested(dev.workers()["default"], "bad-token")
+    token = {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}}
+    pod["spec"]["volumes"].append({"name": "kube-api-access-x", "projected": {"sources": [token]}})
+    assert "automountServiceAccountToken is not false" in refusals(policy(dev), pod, scheduler(dev))[0]
+
+
 def test_a_cloud_may_add_a_token_of_its_own_audience(dev: Rendered, of_team: Callable[..., dict[str, Any]]) -> None:
     pod = requested(dev.workers()["default"], "good-plain")
     source = {"serviceAccountToken": {"path": "token", "audience": "sts.amazonaws.com"}}
