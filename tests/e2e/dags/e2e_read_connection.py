@@ -16,7 +16,8 @@ VARIABLES: dict[str, str] = json.loads(r"""@VARIABLES@""")
 
 def pod() -> k8s.V1Pod:
     """What Amazon's webhook adds to a pod whose service account has a role, and the configuration of the overlay."""
-    token = k8s.V1ServiceAccountTokenProjection(audience="sts.amazonaws.com", expiration_seconds=3600, path="token")
+    # Of an audience that the overlay e2e allows, as the overlay aws allows Amazon's.
+    token = k8s.V1ServiceAccountTokenProjection(audience="sts.e2e.example.com", expiration_seconds=3600, path="token")
     volume = k8s.V1Volume(
         name="aws-iam-token",
         projected=k8s.V1ProjectedVolumeSource(sources=[k8s.V1VolumeProjection(service_account_token=token)]),
