@@ -93,7 +93,7 @@ def _updated(workload: Any) -> int:
     return workload.status.updated_replicas or 0
 
 
-def _is_replaced(workload: Any) -> bool:
+def is_replaced(workload: Any) -> bool:
     """Whether all pods are of the present template and ready. Ready ones alone do not tell: the old ones are, too."""
     status, wanted = workload.status, workload.spec.replicas
     return {_updated(workload), status.replicas or 0, status.available_replicas or 0} == {wanted}
@@ -108,10 +108,10 @@ def _wait_for_rollout(cluster: Cluster, workload: Any) -> None:
 
     def moved(before: Any) -> Any:
         now = _call(cluster, "read", workload)
-        return now if _is_replaced(now) or _updated(now) > _updated(before) else None
+        return now if is_replaced(now) or _updated(now) > _updated(before) else None
 
     seen = _call(cluster, "read", workload)
-    while not _is_replaced(seen):
+    while not is_replaced(seen):
         seen = wait_until(partial(moved, seen), ROLLOUT_SECONDS, LOOK_SECONDS)
         if seen is None:
             raise _not_ready(cluster, workload)

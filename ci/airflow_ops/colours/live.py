@@ -10,6 +10,7 @@ import httpx
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
+from airflow_ops.cluster import rollouts
 from airflow_ops.cluster.connection import NOT_FOUND, Cluster, existing
 from airflow_ops.cluster.pod_diagnosis import is_crash_looping, is_healthy, pod_evidence
 from airflow_ops.console import err, fail
@@ -165,11 +166,7 @@ def wait_until_ready(cluster: Cluster, colour: Colour, component: str) -> None:
 
     def is_ready() -> bool:
         found = cluster.apps.read_namespaced_deployment(name, cluster.namespace)
-        status, count = found.status, found.spec.replicas
-        # As in `kubectl rollout status`: while pods are replaced, those of before are ready too.
-        new, ready = status.updated_replicas or 0, status.ready_replicas or 0
-        seen = (status.observed_generation or 0) >= found.metadata.generation
-        return bool(seen and new >= count and (status.replicas or 0) <= new and ready >= count)
+        return rollouts.is_replaced(found)
 
     with err.status(f"starting {name}"):
         wait_until(lambda: is_ready() or _is_crash_looping(cluster, colour, component), READY_SECONDS)

@@ -10,7 +10,7 @@ from airflow_ops.colours import live
 from airflow_ops.console import ProblemError
 from airflow_ops.manifests.objects import Colour
 
-READY = {"observed_generation": 2, "replicas": 2, "updated_replicas": 2, "ready_replicas": 2}
+READY = {"observed_generation": 2, "replicas": 2, "updated_replicas": 2, "available_replicas": 2}
 
 
 def wait(monkeypatch: pytest.MonkeyPatch, **status: int | None) -> None:
@@ -33,10 +33,10 @@ def test_a_finished_rollout_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     "status",
     [
         {"observed_generation": 1},  # The controller has not seen the change.
-        {"observed_generation": None, "replicas": None, "updated_replicas": None, "ready_replicas": None},
+        {"observed_generation": None, "replicas": None, "updated_replicas": None, "available_replicas": None},
         {"replicas": 3, "updated_replicas": 1},  # The old pods are the ready ones.
         {"replicas": 3},  # An old pod is left, and still gets requests.
-        {"ready_replicas": 1},
+        {"available_replicas": 1},
     ],
 )
 def test_one_that_goes_on_is_not(monkeypatch: pytest.MonkeyPatch, status: dict[str, int | None]) -> None:
