@@ -458,7 +458,8 @@ def verify(name: str) -> dict[str, Any]:
     """
     backup = chosen(name)
     with connected(url().set(database=RESTORED)) as database:
-        # Another restore makes the database anew under the same name, and what it has loaded so far may pass the check.
+        # If another restore has made the database anew under the same name, it is still being loaded, and the checks
+        # below could pass although rows are missing.
         if str(number_of(database, RESTORED)) != (WORK / "made").read_text():
             raise ProblemError(
                 f"another restore has made {RESTORED} anew meanwhile: run this one again when it has ended"
@@ -563,8 +564,8 @@ def swap(name: str, *, discard: bool) -> dict[str, Any]:
         if there:
             server.execute(sa.text(f"ALTER DATABASE {quoted(present)} RENAME TO {quoted(former)}"))
         server.execute(sa.text(f"ALTER DATABASE {quoted(RESTORED)} RENAME TO {quoted(present)}"))
-        # Another restore may have made it anew since. This transaction has locked it only now, so that it stays what it
-        # is. An error takes both renames back.
+        # Checked after the rename, because the rename locks the database: before it, another restore could still put an
+        # empty database in its place between check and rename. If the check fails, both renames are undone.
         check_whole(server, present, name)
         server.commit()
     return {"former": former if there else None}

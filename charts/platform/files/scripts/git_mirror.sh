@@ -30,7 +30,8 @@ read_published() {
   done <<<"$listing"
 }
 
-# What the origin has and is not served: told when it changes, and kept in a file for whoever looks later.
+# Refs of the origin that are not served, each with the reason. A new one is written to the log, and the file `refused` lists all of
+# them, so that an operator can look them up later.
 refused=()
 refuse() { refused+=("$1 is not taken: $2"); } # ref why
 tell_refused() {
@@ -171,7 +172,8 @@ fetch() {
     '+refs/heads/*:refs/incoming/heads/*' '+refs/tags/*:refs/incoming/tags/*'
 }
 
-# A single ref that cannot be fetched is no reason to be taken for a mirror whose origin is away.
+# Whether the ref that the DAGs follow was fetched although `git fetch` failed: one bad ref at the origin makes the whole command fail,
+# and then the log and the time of the last fetch must not say that the origin is away.
 tracked_has_come() {
   local answer ref commit found=""
   if [ -z "$tracked" ]; then return 1; fi
