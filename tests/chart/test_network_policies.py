@@ -50,9 +50,10 @@ FORBIDDEN = [
     ("worker", "statsd", 9102),
     ("worker", "triggerer", 8794),
     *(
-        (source, target, 80)
-        for source in (*COMPONENTS, "worker", "backup")
+        (source, target, port)
+        for source in (*COMPONENTS, "worker", "backup", "pod-cleanup", "operations")
         for target in ("metadata server", "Azure's second one", "Alibaba's")
+        for port in (80, 443)
     ),
     *((source, "warehouse", 5432) for source in ("api-server", "dag-processor", "backup")),
     *((source, "a pod elsewhere", 8080) for source in (*COMPONENTS, "worker", "backup")),

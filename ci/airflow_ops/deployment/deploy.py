@@ -8,7 +8,7 @@ import typer
 from airflow_ops.cluster import lease
 from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.console import out, styled
-from airflow_ops.deployment import dag_push, helm, live_checks, maintenance, preflight, smoke
+from airflow_ops.deployment import cluster_addresses, dag_push, helm, live_checks, maintenance, preflight, smoke
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import active_colour, releases
 from airflow_ops.options import EnvironmentName, TrialOverlays
@@ -41,6 +41,7 @@ def deploy(
         live_checks.check_owner(cluster)
         live_checks.check_colour(cluster)
         schema = preflight.check_cluster(cluster, manifests)
+        cluster_addresses.warn_of_open(cluster, manifests)
         is_beside = not live_checks.check_version(cluster, schema)
         if is_beside and not maintenance_window:
             raise live_checks.refuse_version(cluster, schema)
