@@ -10,17 +10,12 @@ from airflow_client.client.exceptions import NotFoundException
 from airflow_ops.cluster.airflow_api import login
 from airflow_ops.cluster.connection import Cluster
 from support.live_environment import Airflow, ops, target
+from support.metadata_superuser import sql
 
 pytestmark = pytest.mark.destructive
 
 CONNECTION = ConnectionBody(connection_id="e2e_restored", conn_type="http", password="encrypted", extra='{"a": "b"}')  # noqa: S106
 MARK = "e2e_after_the_backup"
-
-
-def sql(cluster: Cluster, command: str) -> str:
-    """Run SQL as the development database's superuser."""
-    shell = 'PGPASSWORD=$POSTGRES_PASSWORD exec psql -h 127.0.0.1 -U postgres -At -v ON_ERROR_STOP=1 -c "$0"'
-    return cluster.kubectl("exec", "airflow-database-0", "--", "sh", "-c", shell, command)
 
 
 @pytest.fixture
