@@ -3,6 +3,8 @@
 import importlib.util
 import itertools
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -40,8 +42,32 @@ def test_every_environment_is_backed_up_by_a_pod_that_can_do_nothing_else(enviro
     assert pod["automountServiceAccountToken"] is False
     containers = [*pod["initContainers"], *pod["containers"]]
     assert [c["name"] for c in containers] == ["connection", "dump", "store"]
-    secrets = {e["valueFrom"]["secretKeyRef"]["key"] for c in containers for e in c["env"] if "valueFrom" in e}
-    assert secrets == {"connection-direct"}, "no Fernet key, and a role that may only read and write its database"
+    secrets = {c["name"]: {e["valueFrom"]["secretKeyRef"]["key"] for e in c["env"] if "valueFrom" in e}
+               for c in containers}  # fmt: skip
+    # No Fernet key, and a role that may only read and write its database.
+    assert secrets == {
+        "connection": {"connection-direct"},
+        "dump": {"connection-direct"},
+        "store": {"connection-direct", "backup-key"},
+    }
+
+
+def test_a_backup_says_where_it_was_made(environment: Rendered) -> None:
+    pod = cron_job(environment)["jobTemplate"]["spec"]["template"]["spec"]
+    settings = json.loads(next(e["value"] for e in pod["containers"][0]["env"] if e["name"] == "BACKUP"))
+    name = environment.environment
+    assert (settings["environment"], settings["namespace"]) == (name, f"airflow-{name}")
+
+
+def test_only_a_backup_is_given_the_key_that_authenticates_backups(environment: Rendered) -> None:
+    """Who has it may make a backup that is taken for ours."""
+    readers = {
+        (pod.manifest.name, container["name"])
+        for pod in environment.pods()
+        for container in [*(pod.spec.get("initContainers") or []), *pod.spec["containers"]]
+        if "backup-key" in json.dumps(container)
+    }
+    assert readers == {("airflow-backup", "store")}
 
 
 def test_no_worker_reaches_the_backups(environment: Rendered) -> None:
@@ -97,17 +123,26 @@ def s3() -> Iterator[str]:
     server.stop()
 
 
+FIRST_KEY, NEXT_KEY = "1" * 64, "2" * 64
+
+
+def seal(script: ModuleType, *keys: str, environment: str = "dev") -> Any:
+    """What authenticates the backups of an environment."""
+    return script.Seal(environment, f"airflow-{environment}", keys or (FIRST_KEY,))
+
+
 @pytest.fixture(params=["file", "s3"])
 def store(request: pytest.FixtureRequest, script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     if request.param == "file":
-        return script.Store(f"file://{tmp_path}/backups", {})
+        return script.Store(f"file://{tmp_path}/backups", {}, seal(script))
     endpoint = request.getfixturevalue("s3")
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(variable, "testing")
     client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
     client.create_bucket(Bucket=f"{BUCKET}-{tmp_path.name.replace('_', '-').strip('-')}".lower()[:60].strip("-"))
     name = client.list_buckets()["Buckets"][-1]["Name"]
-    return script.Store(f"s3://{name}/metadata", {"endpoint_url": endpoint, "skip_instance_cache": True})
+    options = {"endpoint_url": endpoint, "skip_instance_cache": True}
+    return script.Store(f"s3://{name}/metadata", options, seal(script))
 
 
 def put(script: ModuleType, store: Any, folder: Path, age: int, **revision: str) -> str:
@@ -122,6 +157,186 @@ def put(script: ModuleType, store: Any, folder: Path, age: int, **revision: str)
 
 def names(store: Any) -> list[str]:
     return [backup.name for backup in store.backups()]
+
+
+def doubts(store: Any) -> dict[str, str]:
+    """The backups that are not authenticated, and why."""
+    return {backup.name: backup.unauthenticated for backup in store.backups() if backup.unauthenticated}
+
+
+def described(store: Any, name: str) -> dict[str, Any]:
+    """The description of a backup, as it lies in the store."""
+    found: dict[str, Any] = json.loads(store.files.cat_file(store.path(f"{name}.json")))
+    return found
+
+
+def write(store: Any, name: str, description: dict[str, Any]) -> None:
+    """What whoever may write to the store can do."""
+    store.files.pipe_file(store.path(f"{name}.json"), json.dumps(description).encode())
+    store.files.invalidate_cache()
+
+
+def test_a_backup_that_was_made_here_is_authenticated(script: ModuleType, store: Any, tmp_path: Path) -> None:
+    name = put(script, store, tmp_path, 1)
+    assert names(store) == [name]
+    assert doubts(store) == {}
+    text = json.dumps(described(store, name))
+    assert described(store, name)["environment"] == "dev"
+    assert FIRST_KEY not in text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sha256": "a" * 64},
+        {"started": "2026-11-20T23:00:00+00:00"},
+        {"airflow": "3.2.2"},
+        {"revision": {"alembic_version": "other"}},
+        {"environment": "prod"},
+        {"namespace": "airflow-prod"},
+        {"name": "other"},
+        {"more": 1},
+        {"hmac": "0" * 64},
+        {"hmac": "\ud800"},
+        {"hmac": None},
+        {"hmac": 7},
+    ],
+    ids=str,
+)
+def test_whoever_may_only_write_to_the_store_makes_no_backup_that_is_taken_for_ours(
+    script: ModuleType, store: Any, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    good, changed = put(script, store, tmp_path, 2), put(script, store, tmp_path, 1)
+    write(store, changed, described(store, changed) | change)
+    assert doubts(store).keys() == {changed}
+    assert names(store) == [good, changed], "it is shown, and may be taken on purpose"
+
+
+def test_a_description_in_another_order_is_the_same(script: ModuleType, store: Any, tmp_path: Path) -> None:
+    name = put(script, store, tmp_path, 1, b="1", a="2")
+    write(store, name, dict(reversed(described(store, name).items())))
+    assert doubts(store) == {}
+
+
+def test_an_old_backup_under_a_newer_name_is_not_authenticated(script: ModuleType, store: Any, tmp_path: Path) -> None:
+    old = put(script, store, tmp_path, 9)
+    newer = "20261121T000000Z-airflow-3.3.2-abc"
+    for suffix in ("dump", "json"):
+        store.files.pipe_file(store.path(f"{newer}.{suffix}"), store.files.cat_file(store.path(f"{old}.{suffix}")))
+    store.files.invalidate_cache()
+    assert doubts(store) == {newer: f"it is a copy: the backup was made as {old}"}
+
+
+def test_another_environments_backup_is_not_authenticated_though_the_key_is_the_same(
+    script: ModuleType, tmp_path: Path
+) -> None:
+    uri = f"file://{tmp_path}/backups"
+    name = put(script, script.Store(uri, {}, seal(script, environment="staging")), tmp_path, 1)
+    assert doubts(script.Store(uri, {}, seal(script))) == {
+        name: "it was made by environment staging in namespace airflow-staging, not by dev in airflow-dev"
+    }
+
+
+def test_the_first_key_makes_and_every_key_checks(script: ModuleType, tmp_path: Path) -> None:
+    uri = f"file://{tmp_path}/backups"
+
+    def keyed(*keys: str) -> Any:
+        return script.Store(uri, {}, seal(script, *keys))
+
+    old = put(script, keyed(FIRST_KEY), tmp_path, 2)
+    both = keyed(NEXT_KEY, FIRST_KEY)
+    new = put(script, both, tmp_path, 1)
+    assert doubts(both) == {}
+    assert doubts(keyed(NEXT_KEY)).keys() == {old}
+    assert doubts(keyed(FIRST_KEY)).keys() == {new}
+
+
+@pytest.mark.parametrize("keys", [FIRST_KEY, f"{FIRST_KEY}\n", f" {FIRST_KEY}, {NEXT_KEY}\n", f"{FIRST_KEY},"])
+def test_keys_are_read_as_they_come_out_of_a_file(
+    script: ModuleType, folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: str
+) -> None:
+    monkeypatch.setenv("BACKUP_KEY", keys)
+    put(script, script.open_store()[0], tmp_path, 1)
+    assert doubts(folder) == {}
+
+
+@pytest.mark.parametrize("keys", ["guess me", f"{FIRST_KEY},abc", "1" * 31])
+def test_a_key_that_can_be_guessed_is_refused(
+    script: ModuleType, folder: Any, monkeypatch: pytest.MonkeyPatch, keys: str
+) -> None:
+    monkeypatch.setenv("BACKUP_KEY", keys)
+    with pytest.raises(script.ProblemError, match=r"backup-key .* `openssl rand -hex 32`") as refused:
+        script.open_store()
+    assert not any(key in str(refused.value) for key in keys.split(","))
+
+
+@pytest.mark.parametrize("keys", [None, "", "\n"])
+def test_without_a_key_nothing_is_stored_and_nothing_is_authenticated(
+    script: ModuleType, folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: str | None
+) -> None:
+    """But what there is can be listed: the key may be lost with the cluster."""
+    name = put(script, folder, tmp_path, 1)
+    if keys is None:
+        monkeypatch.delenv("BACKUP_KEY")
+    else:
+        monkeypatch.setenv("BACKUP_KEY", keys)
+    store, _ = script.open_store()
+    assert doubts(store).keys() == {name}
+    with pytest.raises(script.ProblemError, match=r"global\.secrets\.backup"):
+        put(script, store, tmp_path, 0)
+    assert names(store) == [name]
+
+
+def run(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the script as its containers do."""
+    words = [sys.executable, str(ROOT / "charts/platform/files/scripts/backup.py"), *command]
+    return subprocess.run(words, env=os.environ | env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_container_stores_a_backup_that_only_its_own_key_authenticates(folder: Any, tmp_path: Path) -> None:
+    (tmp_path / "dump").write_bytes(b"dump")
+    (tmp_path / "facts").write_text("started=2026-11-20T00:00:00+00:00\nalembic_version=abc\n")
+    env = {"WORK": str(tmp_path), "CONNECTION": "postgresql+psycopg2://airflow:p@database.invalid/airflow"}
+    stored = run("store", **env)
+    name = json.loads(stored.stdout.removeprefix("result: "))["name"]
+    assert doubts(folder) == {}
+    (tmp_path / "dump").unlink()
+    refused = run("fetch", name, **env, BACKUP_KEY=NEXT_KEY)
+    assert refused.returncode == 1
+    assert refused.stdout == (
+        f"problem: {name} is not authenticated: no key of the Secret global.secrets.backup fits its description\n"
+    )
+    assert not (tmp_path / "dump").exists()
+    assert FIRST_KEY not in stored.stdout + stored.stderr
+    assert NEXT_KEY not in refused.stderr
+
+
+UNSIGNED = ("name", "environment", "namespace", "hmac")
+
+
+def put_unauthenticated(script: ModuleType, store: Any, folder: Path, age: int, **revision: str) -> str:
+    """Store a backup as it was made before there was a key."""
+    name = put(script, store, folder, age, **revision)
+    write(store, name, {key: value for key, value in described(store, name).items() if key not in UNSIGNED})
+    return name
+
+
+def test_backups_from_before_the_key_go_with_time_but_never_for_want_of_authenticated_ones(
+    script: ModuleType, store: Any, tmp_path: Path
+) -> None:
+    before = [put_unauthenticated(script, store, tmp_path, age) for age in (400, 300)]
+    made = [put(script, store, tmp_path, 200)]
+    assert store.prune(30, 2, NOW) == [], "there are not yet two that are authenticated"
+    made += [put(script, store, tmp_path, 0)]
+    assert store.prune(30, 2, NOW) == before
+    assert names(store) == made
+
+
+def test_planted_backups_push_no_authenticated_one_out(script: ModuleType, store: Any, tmp_path: Path) -> None:
+    made = [put(script, store, tmp_path, age) for age in (300, 200)]
+    planted = [put_unauthenticated(script, store, tmp_path, age) for age in (3, 2, 1)]
+    assert store.prune(30, 1, NOW) == made[:1]
+    assert names(store) == [made[1], *planted]
 
 
 def test_what_is_too_old_goes(script: ModuleType, store: Any, tmp_path: Path) -> None:
@@ -163,6 +378,8 @@ STRANGERS: dict[str, bytes] = {
     "not text": b"\xff\xfe\x00\x01\xd8",
     "deep": b"[" * 60_000,
     "large": b" " * 200_000 + b"{}",
+    "deep code": b'{"hmac": "0", "more": ' + b"[" * 40_000 + b"]" * 40_000 + b"}",
+    "less deep code": b'{"hmac": "0", "more": ' + b"[" * 900 + b"]" * 900 + b"}",
 }
 DESCRIPTION: dict[str, Any] = {
     "started": "2026-11-20T00:00:00+00:00", "airflow": "3.3.2", "revision": {}, "bytes": 1, "sha256": "a",
@@ -201,11 +418,11 @@ def test_an_object_that_describes_no_backup_is_skipped_and_named(
 def test_a_description_with_a_wrong_value_is_skipped_and_says_which(
     script: ModuleType, tmp_path: Path, change: dict[str, Any], named: str
 ) -> None:
-    store = script.Store(f"file://{tmp_path}/backups", {})
+    store = script.Store(f"file://{tmp_path}/backups", {}, seal(script))
     good = put(script, store, tmp_path, 1)
-    for name, described in (("right", DESCRIPTION), ("wrong", DESCRIPTION | change)):
+    for name, description in (("right", DESCRIPTION), ("wrong", DESCRIPTION | change)):
         store.files.pipe_file(store.path(f"{name}.dump"), b"x")
-        store.files.pipe_file(store.path(f"{name}.json"), json.dumps(described).encode())
+        write(store, name, description)
     backups, skipped = store.contents()
     assert {backup.name for backup in backups} == {good, "right"}
     assert skipped.keys() == {"wrong.json"}
@@ -222,18 +439,20 @@ def test_a_description_without_its_dump_is_named(script: ModuleType, store: Any,
 
 def test_a_description_of_a_newer_script_is_read(script: ModuleType, store: Any, tmp_path: Path) -> None:
     name = put(script, store, tmp_path, 1)
-    described = json.loads(store.files.cat_file(store.path(f"{name}.json")))
-    store.files.pipe_file(store.path(f"{name}.json"), json.dumps({**described, "signature": "x"}).encode())
+    newer = {key: value for key, value in described(store, name).items() if key != "hmac"} | {"compressed": "zstd"}
+    write(store, name, newer | {"hmac": script.code(FIRST_KEY, newer)})
     assert names(store) == [name]
+    assert doubts(store) == {}
 
 
 def test_a_backup_is_called_as_its_object(script: ModuleType, store: Any, tmp_path: Path) -> None:
-    """A copy under another name is another backup, though its description names the first one."""
+    """A copy under another name is another backup, which nothing authenticates; its description names the first one."""
     old, new = put(script, store, tmp_path, 40), put(script, store, tmp_path, 1)
     for suffix in ("dump", "json"):
         store.files.pipe_file(store.path(f"zzz.{suffix}"), store.files.cat_file(store.path(f"{old}.{suffix}")))
     store.files.invalidate_cache()
     assert names(store) == [old, "zzz", new], "in the order of their beginnings"
+    assert doubts(store).keys() == {"zzz"}
     assert store.prune(30, 1, NOW) == [old, "zzz"]
     assert names(store) == [new]
 
@@ -249,7 +468,7 @@ def test_a_dump_whose_description_is_damaged_stays(script: ModuleType, store: An
 def test_one_object_that_may_not_be_read_is_skipped(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
 ) -> None:
-    store = script.Store(f"file://{tmp_path}/backups", {})
+    store = script.Store(f"file://{tmp_path}/backups", {}, seal(script))
     made = [put(script, store, tmp_path, age) for age in (2, 1)]
     refuse(store, made[1], monkeypatch, error)
     backups, skipped = store.contents()
@@ -260,7 +479,7 @@ def test_one_object_that_may_not_be_read_is_skipped(
 def test_a_store_that_does_not_answer_is_not_taken_for_an_empty_one(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = script.Store(f"file://{tmp_path}/backups", {})
+    store = script.Store(f"file://{tmp_path}/backups", {}, seal(script))
     refuse(store, put(script, store, tmp_path, 1), monkeypatch, TimeoutError("no answer"))
     with pytest.raises(TimeoutError):
         store.backups()
@@ -282,10 +501,11 @@ def refuse(store: Any, name: str, monkeypatch: pytest.MonkeyPatch, error: OSErro
 def folder(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The store of the pod's environment, beside its work folder."""
     settings = {"uri": f"file://{tmp_path}/backups", "storageOptions": {}, "keepDays": 30, "keepAtLeast": 1}
-    monkeypatch.setenv("BACKUP", json.dumps(settings))
+    monkeypatch.setenv("BACKUP", json.dumps({**settings, "environment": "dev", "namespace": "airflow-dev"}))
+    monkeypatch.setenv("BACKUP_KEY", FIRST_KEY)
     monkeypatch.setenv("AIRFLOW_VERSION", "3.3.2")
     monkeypatch.setattr(script, "WORK", tmp_path)
-    return script.Store(settings["uri"], {})
+    return script.Store(settings["uri"], {}, seal(script))
 
 
 def test_a_backup_is_made_beside_a_stranger_which_it_names(script: ModuleType, folder: Any, tmp_path: Path) -> None:
@@ -296,6 +516,7 @@ def test_a_backup_is_made_beside_a_stranger_which_it_names(script: ModuleType, f
     assert (stored["kept"], len(stored["deleted"])) == (1, 1)
     assert stored["skipped"].keys() == {"inventory.json"}
     assert names(folder) == [stored["name"]]
+    assert doubts(folder) == {}
 
 
 def test_who_asks_for_a_skipped_backup_is_told_why(script: ModuleType, folder: Any, tmp_path: Path) -> None:
@@ -577,6 +798,70 @@ def test_a_database_is_marked_as_whole_when_it_is_loaded_and_checked(
             insert(connection, table, **row)
     assert script.verify(name) == {"runs": 0, "decrypted": len(ENCRYPTED)}
     assert comment(server, "airflow_restored") == f"restored from {name}"
+
+
+STEPS: dict[str, Callable[[ModuleType, str], Any]] = {
+    "fetch": lambda script, name: script.fetch(name),
+    "verify": lambda script, name: script.verify(name),
+    "swap": lambda script, name: script.swap(name, discard=True),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("accepted", [None, "another"])
+def test_no_step_of_a_restore_takes_a_backup_that_is_not_authenticated(
+    script: ModuleType, server: Server, folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    step: str, accepted: str | None,
+) -> None:  # fmt: skip
+    name = put_unauthenticated(script, folder, tmp_path, 1, **script.heads())
+    (tmp_path / "dump").unlink()
+    clear(server)
+    create(server, "metadata", "present")
+    if accepted:
+        monkeypatch.setenv("ACCEPT_UNAUTHENTICATED", accepted)
+    with pytest.raises(script.ProblemError, match=rf"{name} is not authenticated: its description has no HMAC"):
+        STEPS[step](script, name)
+    assert content(server, "metadata") == "present"
+    assert databases(server) == {"metadata"}
+    assert not (tmp_path / "dump").exists(), "it is not even downloaded"
+
+
+def test_a_backup_that_is_not_authenticated_is_restored_on_purpose(
+    script: ModuleType, server: Server, folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = put_unauthenticated(script, folder, tmp_path, 1, **script.heads())
+    monkeypatch.setenv("ACCEPT_UNAUTHENTICATED", name)
+    clear(server)
+    create(server, "metadata", "present")
+    script.fetch(name)
+    load(script, server)
+    script.verify(name)
+    script.swap(name, discard=False)
+    assert comment(server, "metadata") == f"restored from {name}"
+
+
+def test_the_dump_of_an_authenticated_backup_cannot_be_exchanged(
+    script: ModuleType, server: Server, folder: Any, tmp_path: Path
+) -> None:
+    name = put(script, folder, tmp_path, 1)
+    dump = folder.files.cat_file(folder.path(f"{name}.dump"))
+    folder.files.pipe_file(folder.path(f"{name}.dump"), b"y" * len(dump))
+    clear(server)
+    assert doubts(folder) == {}
+    with pytest.raises(script.ProblemError, match="damaged"):
+        script.fetch(name)
+    assert databases(server) == set()
+
+
+def test_whoever_looks_is_told_which_backups_are_authenticated(
+    script: ModuleType, server: Server, folder: Any, tmp_path: Path
+) -> None:
+    before, good = put_unauthenticated(script, folder, tmp_path, 2), put(script, folder, tmp_path, 1)
+    clear(server)
+    assert {each["name"]: bool(each["unauthenticated"]) for each in script.look()["backups"]} == {
+        before: True,
+        good: False,
+    }
 
 
 def test_a_login_that_acts_as_another_role_may_mark_it(

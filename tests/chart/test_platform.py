@@ -86,7 +86,7 @@ def test_development_invents_its_secrets_and_the_others_take_them_from_a_store(e
     if name == "dev":
         assert (len(jobs), len(secrets)) == (1, 0)
     else:
-        assert (len(jobs), len(secrets)) == (0, 9)
+        assert (len(jobs), len(secrets)) == (0, 10)
     for secret in secrets.values():
         assert secret["spec"]["target"]["name"] == secret["metadata"]["name"]
         assert secret["spec"]["target"]["deletionPolicy"] == "Retain"
@@ -113,7 +113,7 @@ def test_who_makes_secrets_may_read_only_those(dev: Rendered) -> None:
     rules = dev.one("Role", "airflow-secrets")["rules"]
     for rule in rules:
         assert rule["resources"] == ["secrets"]
-        assert rule["verbs"] == ["create"] or len(rule["resourceNames"]) == 8
+        assert rule["verbs"] == ["create"] or len(rule["resourceNames"]) == 9
 
 
 def test_the_mirror_serves_what_the_bundle_asks_for(environment: Rendered) -> None:
@@ -254,7 +254,7 @@ def make_secrets() -> ModuleType:
     return module
 
 
-PURPOSES = ("database", "users", "metadata", "fernet", "jwt", "api", "git", "connections")
+PURPOSES = ("database", "users", "metadata", "fernet", "jwt", "api", "backup", "git", "connections")
 
 
 def wanted(**changes: Any) -> dict[str, Any]:
@@ -274,6 +274,7 @@ def test_an_empty_namespace_gets_secrets_that_agree(make_secrets: ModuleType) ->
     assert password not in json.dumps(made["connections"]), "workers must not enter the metadata database"
     assert json.loads(made["connections"]["AIRFLOW_CONN_AIRFLOW_API"])["password"] == made["users"]["platform"]
     assert len(base64.urlsafe_b64decode(made["fernet"]["fernet-key"])) == 32
+    assert len(bytes.fromhex(made["backup"]["backup-key"])) == 32
     assert made["jwt"] == {"private-key": made["jwt"]["private-key"], "jwks": jwt.trusted(made["jwt"]["private-key"])}
 
 

@@ -14,6 +14,8 @@ from airflow_ops.options import AsJson, EnvironmentName, TrialOverlays
 CRON_JOB = "airflow-backup"
 SCRIPT = "/etc/backup/backup.py"
 INSPECT_SECONDS = 300
+KEY = "BACKUP_KEY"
+"""Environment variable of backup.py with the keys that authenticate backups."""
 
 
 def cron_job(cluster: Cluster) -> Object:
@@ -43,7 +45,9 @@ def job_template(cluster: Cluster) -> Object:
 
 
 def container(template: Object, like: str, command: list[str], variables: dict[str, tuple[str, str]]) -> Object:
-    """A copy of one of the backup's containers, with another command.
+    """A copy of one of the backup's containers, with another command, and without the key of backups.
+
+    Airflow and DAGs run in some of them. Who needs the key asks for it with `key`.
 
     Args:
         template: The CronJob's jobTemplate.
@@ -53,16 +57,29 @@ def container(template: Object, like: str, command: list[str], variables: dict[s
     """
     pod = template["spec"]["template"]["spec"]
     base = next(c for c in [*pod["initContainers"], *pod["containers"]] if c["name"] == like)
+    kept = [variable for variable in base["env"] if variable["name"] != KEY]
     env = [
         {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": True}}}
         for variable, (secret, key) in variables.items()
     ]
-    return {**base, "name": command[2], "command": command, "env": [*base["env"], *env]}
+    return {**base, "name": command[2], "command": command, "env": [*kept, *env]}
 
 
 def admin_login(cluster: Cluster) -> dict[str, tuple[str, str]]:
     """The environment variable with a login that may create databases, and the Secret's name and key for it."""
     return {"CONNECTION_ADMIN": (cluster.environment.secret("metadata"), "connection-admin")}
+
+
+def key(cluster: Cluster) -> dict[str, tuple[str, str]]:
+    """The environment variable with the keys that authenticate backups, and the Secret's name and key for it."""
+    return {KEY: (cluster.environment.secret("backup"), "backup-key")}
+
+
+def doubt(backup: dict[str, Any]) -> str:
+    """Why a backup is not authenticated; empty if it is. The script of an older deploy has checked nothing."""
+    return str(
+        backup.get("unauthenticated", f"the deployed CronJob {CRON_JOB} is of an older release and checks none: deploy")
+    )
 
 
 def inspect(cluster: Cluster) -> Any:
@@ -71,7 +88,7 @@ def inspect(cluster: Cluster) -> Any:
     What lies in the store and is skipped is named: it may be the backup that the user means.
     """
     template = job_template(cluster)
-    step = container(template, "store", ["python", SCRIPT, "look"], admin_login(cluster))
+    step = container(template, "store", ["python", SCRIPT, "look"], {**admin_login(cluster), **key(cluster)})
     wanted = jobs.job("airflow-restore-look", template, [step], INSPECT_SECONDS)
     found = jobs.run_for_result(cluster, wanted, "reading the list of backups")
     warn_of_skipped(found)
@@ -101,9 +118,15 @@ def megabytes(size: int) -> str:
 
 
 def _show(backups: list[dict[str, Any]]) -> None:
-    rows = table("backup", "begun (UTC)", "size")
+    rows = table("backup", "begun (UTC)", "size", "authenticated")
     for backup in backups:
-        rows.add_row(backup["name"], backup["started"].removesuffix("+00:00"), megabytes(backup["bytes"]))
+        reason = doubt(backup)
+        rows.add_row(
+            backup["name"],
+            backup["started"].removesuffix("+00:00"),
+            megabytes(backup["bytes"]),
+            f"no: {reason}" if reason else "yes",
+        )
     if backups:
         show(rows)
     else:

@@ -8,10 +8,11 @@ import typer
 from airflow_ops.cluster import components, jobs, lease
 from airflow_ops.cluster.connection import Cluster, connect
 from airflow_ops.colours import live
-from airflow_ops.console import fail, out, styled
+from airflow_ops.console import err, fail, out, styled
 from airflow_ops.deployment import live_checks, maintenance, smoke
 from airflow_ops.deployment.deploy import install
 from airflow_ops.environments.environment import Environment
+from airflow_ops.manifests.objects import Object
 from airflow_ops.options import EnvironmentName, TrialOverlays
 from airflow_ops.recovery import backup as backups
 
@@ -29,30 +30,44 @@ def restore(
     discard_newer_runs: Annotated[
         bool, typer.Option("--discard-newer-runs", help="Restore even if the database has runs made after the backup.")
     ] = False,
+    accept_unauthenticated: Annotated[
+        bool,
+        typer.Option(
+            "--accept-unauthenticated",
+            help="Restore BACKUP although no key of the environment authenticates it; whatever SQL is in it is run.",
+        ),
+    ] = False,
 ) -> None:
     """Restore an environment's metadata database from a backup, start Airflow again and run the canary.
 
-    The backup is first loaded into a second database and checked there: checksum,
-    revision, Fernet key. Only then is Airflow stopped and the second database put
+    Only a backup that the environment itself has made is taken: a key in a Secret of
+    its own authenticates it. It is first loaded into a second database and checked
+    there: checksum, revision, Fernet key. Only then is Airflow stopped and the second database put
     in place of the present one, which is kept under another name. A restore that
     was cut off can be run again.
 
     Example: airflow-ops restore dev
     """
+    if accept_unauthenticated and backup is None:
+        raise fail(
+            "--accept-unauthenticated needs the name of the backup.",
+            f"`airflow-ops backup {name} --list` shows those that exist, and which of them are authenticated.",
+            2,
+        )
     started = time.monotonic()
     cluster = connect(Environment.load(name, overlay))
-    with lease.hold(cluster, "restore"):
+    with lease.hold(cluster, f"restore {backup} --accept-unauthenticated" if accept_unauthenticated else "restore"):
         live_checks.check_owner(cluster)
         live_checks.check_colour(cluster)
-        chosen = _bring_back(cluster, backup, discard_newer_runs)
+        chosen = _bring_back(cluster, backup, discard_newer_runs, accept_unauthenticated)
         smoke.check(cluster)
     out.print(f"restored {name} from {chosen['name']} in {time.monotonic() - started:.0f} s")
 
 
-def _bring_back(cluster: Cluster, name: str | None, discard_newer_runs: bool) -> Backup:
+def _bring_back(cluster: Cluster, name: str | None, discard_newer_runs: bool, accept_unauthenticated: bool) -> Backup:
     """Put a backup in place of the database and start Airflow, from wherever an earlier restore was cut off."""
     found = backups.inspect(cluster)
-    chosen = choose(found["backups"], name, cluster.environment.name)
+    chosen = choose(found["backups"], name, cluster.environment.name, accept_unauthenticated=accept_unauthenticated)
     if is_swapped(found, chosen) and components.stopped_deployments(cluster):
         out.print(f"{chosen['name']} is in place already: continuing with the start of Airflow")
         start(cluster)
@@ -63,20 +78,61 @@ def _bring_back(cluster: Cluster, name: str | None, discard_newer_runs: bool) ->
     return chosen
 
 
-def choose(found: list[Backup], name: str | None, environment: str) -> Backup:
-    """The backup with a name, or the newest.
+def choose(found: list[Backup], name: str | None, environment: str, *, accept_unauthenticated: bool = False) -> Backup:
+    """The backup with a name, or the newest that is authenticated.
+
+    Args:
+        found: The backups there are, oldest first.
+        name: The one that is wanted, if any.
+        environment: Whose backups they are.
+        accept_unauthenticated: Whether the one of that name is taken though no key authenticates it.
 
     Raises:
-        ProblemError: There is no such backup.
+        ProblemError: There is no such backup, or it is not authenticated.
     """
     for each in reversed(found):
         if name in (None, each["name"]):
-            return each
+            reason = backups.doubt(each)
+            if not reason:
+                return each
+            if name is not None:
+                return _doubtful(each, reason, environment, accept_unauthenticated)
+            err.print(f"passed over: {each['name']} is not authenticated: {reason}", soft_wrap=True)
+    if name is None and found:
+        raise fail(f"no backup of {environment} is authenticated.", _on_purpose(environment, "BACKUP"))
     raise fail(
         f"there is no backup {name or ''} of {environment}.".replace("  ", " "),
         f"`airflow-ops backup {environment} --list` shows those that exist.",
         2,
     )
+
+
+def _doubtful(chosen: Backup, reason: str, environment: str, accepted: bool) -> Backup:
+    """A backup that is not authenticated, if it is accepted so.
+
+    Raises:
+        ProblemError: It is not.
+    """
+    name = chosen["name"]
+    if not accepted:
+        raise fail(f"{name} is not authenticated: {reason}.", _on_purpose(environment, name))
+    err.print(f"accepted although it is not authenticated: {name} ({reason})", soft_wrap=True)
+    return chosen
+
+
+def _on_purpose(environment: str, name: str) -> str:
+    """How to restore a backup that is not authenticated."""
+    return (
+        "Whatever SQL is in a dump runs as the owner of the database. If you know who made it, take it on purpose: "
+        f"airflow-ops restore {environment} {name} --accept-unauthenticated. Nothing was changed."
+    )
+
+
+def _with_backup(step: Object, chosen: Backup) -> Object:
+    """A step of backup.py, which is told if the backup was accepted although no key authenticates it."""
+    if not backups.doubt(chosen):
+        return step
+    return {**step, "env": [*step["env"], {"name": "ACCEPT_UNAUTHENTICATED", "value": chosen["name"]}]}
 
 
 def is_swapped(found: dict[str, Any], chosen: Backup) -> bool:
@@ -124,13 +180,13 @@ def load(cluster: Cluster, chosen: Backup) -> None:
     """
     began = time.monotonic()
     template = backups.job_template(cluster)
-    admin = backups.admin_login(cluster)
+    logins = {**backups.admin_login(cluster), **backups.key(cluster)}
     fernet_key = {"FERNET_KEY": (cluster.environment.secret("fernet"), "fernet-key")}
     script, name = ["python", backups.SCRIPT], chosen["name"]
     steps = [
-        backups.container(template, "store", [*script, "fetch", name], admin),
+        _with_backup(backups.container(template, "store", [*script, "fetch", name], logins), chosen),
         {**backups.container(template, "dump", ["bash", "/etc/backup/backup_load.sh", "load"], {}), "name": "load"},
-        backups.container(template, "store", [*script, "verify", name], {**admin, **fernet_key}),
+        _with_backup(backups.container(template, "store", [*script, "verify", name], {**logins, **fernet_key}), chosen),
     ]
     job = jobs.job("airflow-restore", template, steps, template["spec"]["activeDeadlineSeconds"])
     loaded = jobs.run_for_result(cluster, job, f"loading {name}")
@@ -149,12 +205,11 @@ def swap(cluster: Cluster, chosen: Backup, discard_newer_runs: bool) -> None:
         ProblemError: The databases could not be swapped; Airflow was started again on the present one.
     """
     template = backups.job_template(cluster)
-    admin = backups.admin_login(cluster)
+    logins = {**backups.admin_login(cluster), **backups.key(cluster)}
     command = ["python", backups.SCRIPT, "swap", chosen["name"]]
     command += ["--discard-newer-runs"] if discard_newer_runs else []
-    job = jobs.job(
-        "airflow-restore-swap", template, [backups.container(template, "store", command, admin)], SWAP_SECONDS
-    )
+    step = _with_backup(backups.container(template, "store", command, logins), chosen)
+    job = jobs.job("airflow-restore-swap", template, [step], SWAP_SECONDS)
     began = time.monotonic()
     components.stop(cluster)
     try:

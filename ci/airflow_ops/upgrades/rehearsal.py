@@ -48,14 +48,14 @@ def job(cluster: Cluster, record: Record) -> dict[str, Any]:
     template = backups.job_template(cluster)
     script = ["python", backups.SCRIPT]
     manager = migration.auth_manager(cluster)
-    admin = backups.admin_login(cluster)
+    logins = {**backups.admin_login(cluster), **backups.key(cluster)}
 
     def trial(image: str, name: str) -> dict[str, Any]:
         run = ["python", "-c", PROGRAM.read_text(), "try", name]
         return migration.container(cluster, template, image, name, run, DATABASE=DATABASE, AUTH_MANAGER=manager)
 
     steps = [
-        _into_copy(backups.container(template, "store", [*script, "fetch", record.backup], admin)),
+        _into_copy(backups.container(template, "store", [*script, "fetch", record.backup], logins)),
         {**backups.container(template, "dump", ["bash", "/etc/backup/backup_load.sh", "load"], {}), "name": "load"},
         migration.container(
             cluster,

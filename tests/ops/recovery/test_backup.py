@@ -53,6 +53,43 @@ def test_a_restore_uses_the_airflow_of_the_values(monkeypatch: pytest.MonkeyPatc
     ]
 
 
+def test_a_step_of_a_restore_has_the_key_of_backups_only_where_it_is_asked_for() -> None:
+    """The store's own container has it. A rehearsal makes containers like it that run DAGs."""
+    found = cron_job()
+    pod = found["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    reference = {"secretKeyRef": {"name": "airflow-backup", "key": "backup-key"}}
+    pod["containers"][0]["env"] = [{"name": "BACKUP_KEY", "valueFrom": reference}, {"name": "WORK", "value": "w"}]
+    template = found["spec"]["jobTemplate"]
+    without = container(template, "store", ["python", "x.py", "try"], {})
+    assert [variable["name"] for variable in without["env"]] == ["WORK"]
+    key = backup.key(Cluster(Environment.load("dev"), "test"))
+    given = container(template, "store", ["python", "x.py", "fetch"], key)["env"]
+    assert [variable["name"] for variable in given] == ["WORK", "BACKUP_KEY"]
+    assert given[1]["valueFrom"]["secretKeyRef"] == reference["secretKeyRef"] | {"optional": True}
+    assert "BACKUP_KEY" in str(backup_job(found)), "a backup itself is made with it"
+
+
+def test_whoever_lists_backups_sees_which_are_authenticated(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = {"started": "2026-11-20T00:00:00+00:00", "bytes": 1}
+    reason = "it is a copy: the backup was made as a"
+    found = [
+        {"name": "a", **common, "unauthenticated": ""},
+        {"name": "b", **common, "unauthenticated": reason},
+        {"name": "c", **common},
+    ]
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(backup, "connect", lambda _environment: Cluster(Environment.load("dev"), "test"))
+    monkeypatch.setattr(backup, "inspect", lambda _cluster: {"backups": found})
+    backup.backup("dev", list_only=True)
+    rows = [line for line in capsys.readouterr().out.splitlines() if "2026-11-20" in line]
+    assert len(rows) == 3
+    assert "yes" in rows[0]
+    assert f"no: {reason}" in rows[1]
+    assert "no: the deployed CronJob airflow-backup is of an older release" in rows[2]
+
+
 @pytest.mark.parametrize(
     ("skipped", "said"), [({"a.json": "is not whole JSON"}, "skipped: a.json is not whole JSON\n"), ({}, "")]
 )

@@ -57,7 +57,8 @@ def test_otherwise_it_ends_and_says_why(changes: dict[str, Any], message: str, f
 
 @pytest.fixture
 def job(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    container = {"env": [{"name": "CONNECTION", "valueFrom": {}}], "image": "airflow:3.2.2", "volumeMounts": ["m"]}
+    env = [{"name": "CONNECTION", "valueFrom": {}}, {"name": "BACKUP_KEY", "valueFrom": {}}]
+    container = {"env": env, "image": "airflow:3.2.2", "volumeMounts": ["m"]}
     pod = {
         "initContainers": [{"name": "connection", **container}, {"name": "dump", **container, "image": "postgres"}],
         "containers": [{"name": "store", **container}],
@@ -83,6 +84,13 @@ def test_each_step_runs_in_its_image(job: dict[str, Any]) -> None:
     assert steps[0]["command"][-1] == "a-backup"
     assert {"name": "RESTORED", "value": "airflow_rehearsal"} in steps[0]["env"], "nor that of a restore"
     assert json.loads(steps[2]["command"][-1])["database"] == "airflow_rehearsal", "never the database that works"
+
+
+def test_only_the_step_that_fetches_the_backup_can_authenticate_one(job: dict[str, Any]) -> None:
+    """Airflow and its DAGs run in the others."""
+    pod = job["spec"]["template"]["spec"]
+    steps = [*pod["initContainers"], *pod["containers"]]
+    assert [step["name"] for step in steps if "BACKUP_KEY" in json.dumps(step)] == ["fetch"]
 
 
 def test_a_command_that_was_killed_finds_its_job_again(job: dict[str, Any]) -> None:

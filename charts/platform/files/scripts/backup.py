@@ -8,13 +8,18 @@
     backup.py swap NAME [--discard-newer-runs]    put the restored database in the place of the present one
 
 Environment: CONNECTION (metadata database), CONNECTION_ADMIN (a role that may create databases; by default that
-of CONNECTION), FERNET_KEY (verify), AIRFLOW_VERSION, and BACKUP (JSON: uri, storageOptions, keepDays, keepAtLeast).
+of CONNECTION), FERNET_KEY (verify), AIRFLOW_VERSION, BACKUP (JSON: uri, storageOptions, keepDays, keepAtLeast,
+environment, namespace), BACKUP_KEY (keys separated by commas: the first one authenticates a new backup, all of them
+check), and ACCEPT_UNAUTHENTICATED (name of the one backup that is restored although no key authenticates it).
 A backup is NAME.dump, in pg_dump's custom format, and NAME.json, which is written last: without it there is no backup.
+NAME.json holds the checksum of the dump and an HMAC of everything else in it. Without the key nobody can make it, so
+who may only write to the folder cannot give us a dump of their own: restoring one runs whatever SQL is in it.
 Any other *.json in the folder is skipped, and named in the result (`skipped`).
 What a command found is its last line, `result: JSON`; what is wrong is a line `problem: ...` and exit code 1.
 """
 
 import hashlib
+import hmac
 import json
 import os
 import sys
@@ -39,6 +44,10 @@ LARGEST_DESCRIPTION = 100_000
 """Bytes; ours have a few hundred. What is larger is not read, since it might not fit into the pod's memory."""
 DESCRIPTION = {"started": str, "airflow": str, "revision": dict, "bytes": int, "sha256": str}
 """What NAME.json has to hold."""
+CODE = "hmac"
+"""Key of NAME.json with the code that authenticates all its other keys."""
+SHORTEST_KEY = 32
+"""Characters: 16 bytes as `openssl rand -hex` writes them, which nobody can guess."""
 REVISIONS = {"alembic_version": "airflow.migrations", "alembic_version_fab": "airflow.providers.fab.migrations"}
 """Tables with a schema's revision, and the package whose newest migration it has to be."""
 ENCRYPTED = {
@@ -89,6 +98,7 @@ class Backup:
         revision: Revision of the schema by table of `REVISIONS`.
         bytes: Size of the dump.
         sha256: Its checksum.
+        unauthenticated: Why it is not known to be a backup of this environment; empty if it is.
     """
 
     name: str
@@ -97,20 +107,88 @@ class Backup:
     revision: dict[str, str]
     bytes: int
     sha256: str
+    unauthenticated: str = ""
+
+
+@dataclass(frozen=True)
+class Seal:
+    """Makes and checks the code that shows that a backup was made by this environment, under this name.
+
+    Attributes:
+        environment: The environment.
+        namespace: Where its Airflow is.
+        keys: The first one makes codes, all of them check, so that a key can be replaced.
+    """
+
+    environment: str
+    namespace: str
+    keys: tuple[str, ...]
+
+    def sealed(self, backup: Backup) -> dict[str, Any]:
+        """The description of a new backup, with its code.
+
+        Raises:
+            ProblemError: There is no key.
+        """
+        if not self.keys:
+            raise ProblemError(
+                "there is no key to authenticate the backup with: give the Secret global.secrets.backup the key "
+                "backup-key, made with `openssl rand -hex 32`"
+            )
+        found = asdict(backup)
+        del found["unauthenticated"]
+        found |= {"environment": self.environment, "namespace": self.namespace}
+        return found | {CODE: code(self.keys[0], found)}
+
+    def doubt(self, name: str, found: dict[str, Any]) -> str:
+        """Why a description is not known to be one of this environment's; empty if it is.
+
+        Args:
+            name: Of the object.
+            found: The description.
+        """
+        said = found.get(CODE)
+        if not isinstance(said, str):
+            return "its description has no HMAC: it is from before there was a key, or somebody else wrote it"
+        covered = {key: value for key, value in found.items() if key != CODE}
+        if not self._made(said, covered):
+            return "no key of the Secret global.secrets.backup fits its description"
+        if covered.get("name") != name:
+            return f"it is a copy: the backup was made as {covered.get('name')}"
+        if (covered.get("environment"), covered.get("namespace")) != (self.environment, self.namespace):
+            return (
+                f"it was made by environment {covered.get('environment')} in namespace {covered.get('namespace')}, "
+                f"not by {self.environment} in {self.namespace}"
+            )
+        return ""
+
+    def _made(self, said: str, covered: dict[str, Any]) -> bool:
+        """Whether a code was made of a description with one of the keys."""
+        # As bytes: compare_digest refuses text that is not ASCII.
+        given = said.encode(errors="backslashreplace")
+        return any(hmac.compare_digest(code(key, covered).encode(), given) for key in self.keys)
+
+
+def code(key: str, covered: dict[str, Any]) -> str:
+    """The HMAC-SHA256 of a description, the same in whatever order and layout its JSON is written."""
+    text = json.dumps(covered, sort_keys=True, separators=(",", ":"))
+    return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
 class Store:
     """The folder in object storage that holds the backups."""
 
-    def __init__(self, uri: str, options: dict[str, Any]) -> None:
+    def __init__(self, uri: str, options: dict[str, Any], seal: Seal) -> None:
         """Open a folder.
 
         Args:
             uri: As fsspec takes it: s3://bucket/folder, gs://..., abfs://..., file:///folder.
             options: Of fsspec's file system, nothing secret.
+            seal: What authenticates its backups.
         """
         self.files, self.folder = fsspec.core.url_to_fs(uri, **options)
         self.files.invalidate_cache()
+        self.seal = seal
 
     def path(self, name: str) -> str:
         """Path of an object of this folder."""
@@ -149,7 +227,7 @@ class Store:
             text = self.files.cat_file(self.path(f"{name}.json"))
         except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
             raise SkippedError(f"cannot be read ({error})") from error
-        backup = described(name, text)
+        backup = described(name, text, self.seal)
         if f"{name}.dump" not in objects:
             raise SkippedError(f"describes a dump that is not there: there is no {name}.dump")
         if (size := objects[f"{name}.dump"].get("size")) != backup.bytes:
@@ -157,24 +235,35 @@ class Store:
         return backup
 
     def put(self, dump: Path, backup: Backup) -> None:
-        """Store a dump, then its description."""
+        """Store a dump, then its description.
+
+        Raises:
+            ProblemError: There is no key for the description, or the dump did not arrive whole.
+        """
+        description = json.dumps(self.seal.sealed(backup)).encode()
         self.files.makedirs(self.folder, exist_ok=True)
         self.files.put_file(str(dump), self.path(f"{backup.name}.dump"))
         self.files.invalidate_cache()
         stored = self.files.info(self.path(f"{backup.name}.dump"))["size"]
         if stored != backup.bytes:
             raise ProblemError(f"{backup.name}.dump has {stored} bytes in the store instead of {backup.bytes}")
-        self.files.pipe_file(self.path(f"{backup.name}.json"), json.dumps(asdict(backup)).encode())
+        self.files.pipe_file(self.path(f"{backup.name}.json"), description)
         self.files.invalidate_cache()
 
     def prune(self, days: int, at_least: int, now: datetime) -> list[str]:
         """Delete backups older than `days`, except the newest `at_least`, and what unfinished ones left.
 
+        Only authenticated ones count as the newest, because anybody with access to the store can add others. Those
+        go too when they are old, but not as long as there are fewer than `at_least` authenticated ones: they may be
+        the only ones from before there was a key.
+
         Returns:
             Names of the backups that were deleted.
         """
         backups = self.backups()
-        old = [b for b in backups[:-at_least] if datetime.fromisoformat(b.started) < now - timedelta(days=days)]
+        newest = [b.name for b in backups if not b.unauthenticated][-at_least:]
+        spare = [b for b in backups if b.name not in newest] if len(newest) == at_least else []
+        old = [b for b in spare if datetime.fromisoformat(b.started) < now - timedelta(days=days)]
         for backup in old:
             # The description first: a dump alone is not taken for a backup, but a description alone would be.
             self.files.rm_file(self.path(f"{backup.name}.json"))
@@ -203,29 +292,32 @@ def _time_of(name: str) -> datetime:
         return datetime.max.replace(tzinfo=UTC)
 
 
-def described(name: str, text: bytes) -> Backup:
+def described(name: str, text: bytes, seal: Seal) -> Backup:
     """Read a description.
 
     Args:
         name: Of the object. A name within the description is not believed: it may be a copy under another name.
         text: Its content.
+        seal: What authenticates it.
 
     Raises:
         SkippedError: It does not describe a backup.
     """
     try:
         found = json.loads(text)
+        if not isinstance(found, dict):
+            raise SkippedError("describes no backup: it is not an object")
+        doubt = seal.doubt(name, found)
     except (ValueError, RecursionError) as error:
         raise SkippedError(f"is not whole JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise SkippedError("describes no backup: it is not an object")
     wrong = [key for key, kind in DESCRIPTION.items() if not isinstance(found.get(key), kind)]
     if not wrong and not all(isinstance(revision, str) for revision in found["revision"].values()):
         wrong = ["revision"]
     if wrong:
         raise SkippedError(f"describes no backup: {', '.join(wrong)} is missing or not of its kind")
     # A newer version of this script may write more.
-    return Backup(name=name, **{key: found[key] for key in DESCRIPTION} | {"started": _in_utc(found["started"])})
+    values = {key: found[key] for key in DESCRIPTION} | {"started": _in_utc(found["started"])}
+    return Backup(name=name, unauthenticated=doubt, **values)
 
 
 def _in_utc(moment: str) -> str:
@@ -246,7 +338,23 @@ def _in_utc(moment: str) -> str:
 def open_store() -> tuple[Store, dict[str, Any]]:
     """The store that BACKUP names, and BACKUP itself."""
     settings = json.loads(os.environ["BACKUP"])
-    return Store(settings["uri"], settings["storageOptions"]), settings
+    seal = Seal(settings["environment"], settings["namespace"], keys(os.environ.get("BACKUP_KEY", "")))
+    return Store(settings["uri"], settings["storageOptions"], seal), settings
+
+
+def keys(text: str) -> tuple[str, ...]:
+    """The keys that a text holds, separated by commas.
+
+    Raises:
+        ProblemError: One is so short that it can be guessed.
+    """
+    found = tuple(key.strip() for key in text.split(",") if key.strip())
+    if any(len(key) < SHORTEST_KEY for key in found):
+        raise ProblemError(
+            f"backup-key of the Secret global.secrets.backup has a key of fewer than {SHORTEST_KEY} characters: make "
+            "one with `openssl rand -hex 32`"
+        )
+    return found
 
 
 def sha256(path: Path) -> str:
@@ -404,11 +512,13 @@ def chosen(name: str) -> Backup:
     """The backup of a name.
 
     Raises:
-        ProblemError: There is none, or it is skipped.
+        ProblemError: There is none, it is skipped, or it is neither authenticated nor accepted without that.
     """
     backups, skipped = open_store()[0].contents()
     for backup in backups:
         if backup.name == name:
+            if backup.unauthenticated and os.environ.get("ACCEPT_UNAUTHENTICATED") != name:
+                raise ProblemError(f"{name} is not authenticated: {backup.unauthenticated}")
             return backup
     if reason := skipped.get(f"{name}.json"):
         raise ProblemError(f"there is no whole backup {name}: {name}.json {reason}. Restore another one")

@@ -104,6 +104,7 @@ def missing(wanted: Wanted, found: Secrets) -> Secrets:
         "fernet": {"fernet-key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()},
         "jwt": {"private-key": signing, "jwks": jwks(signing)},
         "api": {"api-secret-key": secrets.token_urlsafe(32)},
+        "backup": {"backup-key": secrets.token_hex(32)},
         "git": {"AIRFLOW_CONN_PLATFORM_GIT": connection("git", host="git://airflow-git/dags.git")},
         "connections": {f"AIRFLOW_CONN_{name.upper()}": connections[name]() for name in wanted["connections"]},
     }

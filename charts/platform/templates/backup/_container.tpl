@@ -1,6 +1,10 @@
-{{/* What all containers of a backup share. Takes a dict: root, image. */}}
+{{/* What all containers of a backup share. Takes a dict: root, image; with `sealed`, the container gets the key of backups. */}}
 {{- define "platform.backupContainer" -}}
 {{- $backup := .root.Values.platform.backup -}}
+{{- $secrets := .root.Values.global.secrets -}}
+{{- $where := dict "environment" .root.Values.global.environment "namespace" .root.Release.Namespace -}}
+{{- $env := list (list "CONNECTION" $secrets.metadata "connection-direct") -}}
+{{- if .sealed }}{{ $env = append $env (list "BACKUP_KEY" $secrets.backup "backup-key") }}{{ end -}}
 image: {{ .image }}
 securityContext: {{- include "platform.containerSecurity" .root | nindent 2 }}
 resources: {{- toYaml $backup.resources | nindent 2 }}
@@ -16,8 +20,8 @@ env:
   - name: AIRFLOW_VERSION
     value: {{ .root.Values.global.airflowVersion | quote }}
   - name: BACKUP
-    value: {{ tpl (pick $backup "uri" "storageOptions" "keepDays" "keepAtLeast" | toJson) .root | quote }}
-  {{- include "platform.secretEnv" (list (list "CONNECTION" .root.Values.global.secrets.metadata "connection-direct")) | nindent 2 }}
+    value: {{ tpl (pick $backup "uri" "storageOptions" "keepDays" "keepAtLeast" | merge $where | toJson) .root | quote }}
+  {{- include "platform.secretEnv" $env | nindent 2 }}
 volumeMounts:
   - name: scripts
     mountPath: /etc/backup
