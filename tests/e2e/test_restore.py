@@ -31,6 +31,8 @@ def test_a_dropped_database_comes_back(cluster: Cluster, airflow: Airflow, capsy
     made = ops("backup", *target(cluster), "--json")
     assert made.returncode == 0, made.stderr
     backup = json.loads(made.stdout)["name"]
+    listed = ops("backup", *target(cluster), "--list", "--json")
+    assert {each["name"]: each["unauthenticated"] for each in json.loads(listed.stdout)}[backup] == ""
     VariableApi(airflow.client).post_variable(VariableBody(key=MARK, value="1"))
     airflow.trigger("platform_run_canary")
 
