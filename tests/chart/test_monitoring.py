@@ -14,6 +14,7 @@ import yaml
 from airflow_ops.environments.values import merge, read_values
 from airflow_ops.paths import CHARTS, VALUES
 from support.chart_rendering import HelmOutput, Render
+from support.statsd_exporter import known_metrics
 
 RULES = CHARTS / "platform/files/rules"
 
@@ -136,6 +137,26 @@ def test_a_wrong_change_is_an_error_that_names_it(alerts: dict[str, Any], messag
     output = render("airflow-platform", {"platform": {"monitoring": {"alerts": alerts}}}, "staging")
     assert output.code != 0
     assert message in output.error
+
+
+def taken(endpoint: dict[str, Any], name: str) -> bool:
+    """Whether a series of that name passes the relabelling of an endpoint."""
+    for rule in endpoint["metricRelabelings"]:
+        assert rule["sourceLabels"] == ["__name__"]
+        if bool(re.fullmatch(rule["regex"], name)) is not (rule["action"] == "keep"):
+            return False
+    return True
+
+
+def test_what_a_task_sends_to_statsd_passes_for_no_other_metric(render: Render) -> None:
+    monitors = {one["metadata"]["name"]: one["spec"] for one in platform(render) if one["kind"] == "ServiceMonitor"}
+    (endpoint,) = monitors["airflow-statsd"]["endpoints"]
+    metrics = known_metrics()
+    sent = {name for name, row in metrics.items() if row["sent_as"] != "-"}
+    others = metrics.keys() - sent
+    assert {"airflow_database_up", "kube_pod_info", "up"} <= others
+    assert sorted(name for name in sent if not taken(endpoint, name)) == []
+    assert sorted(name for name in others if taken(endpoint, name)) == []
 
 
 @pytest.mark.parametrize("colour", ["blue", "green"])
