@@ -143,6 +143,11 @@ def test_a_component_that_is_down_explains_its_own_heartbeat(alertmanager: Alert
         ("AirflowDagProcessorDown", {"AirflowDagCountDropped", "AirflowDagParseSlow"}, {"AirflowTaskFailures"}),
         ("AirflowTriggererDown", {"AirflowTriggererFull"}, {"AirflowDagParseSlow"}),
         ("AirflowApiServerDown", {"AirflowTaskFailures", "AirflowCanaryFailed"}, {"AirflowDagImportErrors"}),
+        (
+            "AirflowGitMirrorDown",
+            {"AirflowTaskFailures", "AirflowHealthCheckFailed", "AirflowGitFetchOld"},
+            {"AirflowDagImportErrors", "AirflowWorkerOOMKilled"},
+        ),
         ("AirflowPodCreationFailing", {"AirflowQueueDeep", "AirflowWorkerPending"}, {"AirflowTaskFailures"}),
         (
             "AirflowStatsdDown",

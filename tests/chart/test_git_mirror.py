@@ -5,17 +5,22 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from airflow_ops.paths import ROOT
 from support.chart_rendering import Render, Rendered
+from support.statsd_exporter import free_ports
 
 SCRIPT = ROOT / "charts/platform/files/scripts/git_mirror.sh"
+EXPORTER = SCRIPT.with_name("git_mirror_exporter.py")
 PATIENCE_SECONDS = 30
 
 
@@ -74,12 +79,16 @@ def start(tmp_path: Path, origin: Path, mirror: Path) -> Iterator[Start]:
     running: list[subprocess.Popen[bytes]] = []
     folder = tmp_path / "script"
 
-    def run(interval: float = 0.2, replicas: int = 1, tracking: str = "main") -> subprocess.Popen[bytes]:
+    def run(
+        interval: float = 0.2, replicas: int = 1, tracking: str = "main", metrics: str = ""
+    ) -> subprocess.Popen[bytes]:
         folder.mkdir(exist_ok=True)
         script = shutil.copy(SCRIPT, folder)
+        shutil.copy(EXPORTER, folder)
         (folder / "tracking-ref").write_text(tracking)
         command = ["bash", script, str(mirror), str(origin), str(interval), str(replicas)]
-        environment = os.environ | {"HOME": str(tmp_path)}
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        environment = os.environ | {"HOME": str(tmp_path), "METRICS_PORT": metrics, "PATH": path}
         with (tmp_path / "log").open("ab") as log:
             running.append(
                 subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path, start_new_session=True)
@@ -564,3 +573,76 @@ def answers(port: int) -> bool:
 def test_many_clones_at_once_have_memory(environment: Rendered) -> None:
     serve, _ = environment.one("StatefulSet", "airflow-git-mirror")["spec"]["template"]["spec"]["containers"]
     assert serve["resources"]["limits"]["memory"] == "1Gi"
+
+
+LAST_FETCH, REFUSED = "airflow_git_mirror_last_fetch_timestamp_seconds", "airflow_git_mirror_refused_refs"
+
+
+def scraped(port: int) -> dict[str, float]:
+    """What Prometheus reads there; nothing while nobody answers."""
+    try:
+        answer = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10)
+    except httpx.TransportError:
+        return {}
+    assert answer.is_success
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    families = text_string_to_metric_families(answer.text)
+    return {sample.name: sample.value for family in families for sample in family.samples}
+
+
+@pytest.fixture
+def port() -> int:
+    (port,) = free_ports(1)
+    return port
+
+
+def test_prometheus_reads_when_it_last_fetched_and_what_it_refuses(
+    start: Start, origin: Path, mirror: Path, tmp_path: Path, port: int
+) -> None:
+    began = time.time()
+    start(metrics=str(port))
+    eventually(lambda: LAST_FETCH in scraped(port))
+    first = scraped(port)
+    assert began - 1 < first[LAST_FETCH] < time.time() + 1
+    assert first[REFUSED] == 0
+    git(origin, "tag", "kept/x")
+    git(origin, "branch", "v1.0.0")
+    eventually(lambda: scraped(port)[REFUSED] == 2)
+    eventually(lambda: scraped(port)[LAST_FETCH] > first[LAST_FETCH])
+    shutil.move(origin, tmp_path / "away")
+    rounds(mirror)
+    before = scraped(port)
+    rounds(mirror)
+    assert scraped(port)[LAST_FETCH] == before[LAST_FETCH], "the origin does not answer"
+
+
+def test_a_mirror_that_has_fetched_nothing_yet_has_no_time_of_a_fetch(
+    start: Start, origin: Path, mirror: Path, tmp_path: Path, port: int
+) -> None:
+    shutil.move(origin, tmp_path / "away")
+    start(metrics=str(port))
+    eventually(lambda: scraped(port) != {})
+    rounds(mirror)
+    assert scraped(port) == {REFUSED: 0}
+    assert httpx.get(f"http://127.0.0.1:{port}/", timeout=10).status_code == 404
+
+
+def test_an_exporter_that_dies_is_started_again_and_the_mirror_goes_on(
+    start: Start, origin: Path, mirror: Path, port: int
+) -> None:
+    process = start(metrics=str(port))
+    eventually(lambda: LAST_FETCH in scraped(port))
+    command = ["pgrep", "--parent", str(process.pid), "--full", "git_mirror_exporter"]
+    (exporter,) = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    os.kill(int(exporter), signal.SIGKILL)
+    pushed = commit(origin, "second")
+    eventually(lambda: tip(mirror, "refs/heads/main") == pushed)
+    eventually(lambda: LAST_FETCH in scraped(port))
+
+
+def test_a_mirror_that_nobody_watches_serves_no_metrics(start: Start, mirror: Path) -> None:
+    process = start()
+    eventually(lambda: tip(mirror, "refs/heads/main") != "")
+    rounds(mirror)
+    command = ["pgrep", "--parent", str(process.pid), "--full", "git_mirror_exporter"]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 1

@@ -241,15 +241,55 @@ def test_a_changed_exporter_or_rotated_secret_replaces_its_pod(render: Render) -
     assert annotations() != annotations(**{"global": {"secretsRevision": "2"}})
 
 
+def alerts_of(name: str) -> set[str]:
+    groups = yaml.safe_load((RULES / f"{name}.yaml").read_text())["groups"]
+    return {rule["alert"] for group in groups for rule in group["rules"]}
+
+
 def test_without_the_database_exporter_its_alerts_are_not_there_to_fire(render: Render) -> None:
     manifests = platform(render, databaseExporter={"enabled": False}, alerts={"AirflowQueueWaitLong": {"threshold": 9}})
     assert not database_exporter(manifests)
-    mine = {
-        rule["alert"]
-        for group in yaml.safe_load((RULES / "database.yaml").read_text())["groups"]
-        for rule in group["rules"]
-    }
-    assert written().keys() - rules(manifests).keys() == mine
+    assert written().keys() - rules(manifests).keys() == alerts_of("database")
+
+
+def test_without_the_git_mirror_its_alerts_are_not_there_to_fire(render: Render) -> None:
+    own = {"gitMirror": {"enabled": False}, "monitoring": {"alerts": {"AirflowGitFetchOld": {"threshold": 1800}}}}
+    manifests = objects(render("airflow-platform", {"platform": own}, "staging"))
+    assert written().keys() - rules(manifests).keys() == alerts_of("git-mirror")
+    assert "airflow-git-mirror" not in {one["metadata"]["name"] for one in manifests if one["kind"] == "ServiceMonitor"}
+
+
+def test_the_monitor_finds_every_replica_of_the_git_mirror_once(render: Render) -> None:
+    manifests = platform(render)
+    monitor = one_named(manifests, "ServiceMonitor", "airflow-git-mirror")["spec"]
+    (endpoint,) = monitor["endpoints"]
+    services = [one for one in manifests if one["kind"] == "Service"]
+    selected = [
+        one for one in services if monitor["selector"]["matchLabels"].items() <= one["metadata"]["labels"].items()
+    ]
+    ports = [port for one in selected for port in one["spec"]["ports"] if port["name"] == endpoint["port"]]
+    assert [(port["port"], port["targetPort"]) for port in ports] == [(9104, "metrics")]
+    pod = one_named(manifests, "StatefulSet", "airflow-git-mirror")["spec"]["template"]["spec"]
+    _, fetch = pod["containers"]
+    assert fetch["ports"] == [{"name": "metrics", "containerPort": 9104}]
+    assert {"name": "METRICS_PORT", "value": "9104"} in fetch["env"]
+    script = one_named(manifests, "ConfigMap", "airflow-git-mirror")["data"]["git_mirror_exporter.py"]
+    assert script == (CHARTS / "platform/files/scripts/git_mirror_exporter.py").read_text()
+
+
+def test_where_nobody_watches_the_git_mirror_has_no_metrics(render: Render) -> None:
+    manifests = platform(render, "dev")
+    pod = one_named(manifests, "StatefulSet", "airflow-git-mirror")["spec"]["template"]["spec"]
+    _, fetch = pod["containers"]
+    assert [variable["name"] for variable in fetch["env"]] == ["HOME"]
+    assert "ports" not in fetch
+    headless = one_named(manifests, "Service", "airflow-git-mirror-headless")
+    assert [port["name"] for port in headless["spec"]["ports"]] == ["git"]
+
+
+def one_named(manifests: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    (found,) = [one for one in manifests if (one["kind"], one["metadata"]["name"]) == (kind, name)]
+    return found
 
 
 def test_the_monitor_finds_the_exporters_beside_the_pgbouncers(render: Render) -> None:

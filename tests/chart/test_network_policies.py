@@ -35,6 +35,7 @@ ALLOWED = [
     *((source, "git-mirror", 9418) for source in ("worker", "dag-processor", "triggerer")),
     *((source, "statsd", "9125/UDP") for source in (*COMPONENTS, "worker")),
     ("prometheus", "statsd", 9102),
+    ("prometheus", "git-mirror", 9104),
     *((source, "Kubernetes", 6443) for source in ("scheduler", "api-server", "pod-cleanup")),
     *((source, "DNS", "53/UDP") for source in (*COMPONENTS, "worker", "git-mirror", "stray")),
     *(("operations", target, port) for target, port in (("git-mirror", 9418), ("Kubernetes", 6443))),
@@ -48,6 +49,7 @@ FORBIDDEN = [
     ("worker", "worker", 8793),
     ("worker", "git-origin", 9418),
     ("worker", "statsd", 9102),
+    ("worker", "git-mirror", 9104),
     ("worker", "triggerer", 8794),
     *(
         (source, target, port)
@@ -72,6 +74,8 @@ FORBIDDEN = [
     ("somebody's pod", "database", 5432),
     ("somebody's pod", "pgbouncer", 6543),
     ("somebody's pod", "git-mirror", 9418),
+    ("somebody's pod", "git-mirror", 9104),
+    ("prometheus", "git-mirror", 9418),
     ("prometheus", "api-server", 8080),
     ("prometheus", "pgbouncer", 6543),
     ("ingress controller", "pgbouncer", 6543),

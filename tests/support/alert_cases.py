@@ -17,6 +17,7 @@ HOME = "airflow-prod"
 SOURCES = {
     "kube_": {"job": "kube-state-metrics", "instance": "10.0.0.2:8080"},
     "airflow_database_": {"job": "airflow-database-exporter", "instance": "10.0.0.3:9103"},
+    "airflow_git_mirror_": {"job": "airflow-git-mirror-headless"},
     "": {"job": "airflow-blue-statsd", "instance": "10.0.0.1:9102"},
 }
 """What a scrape adds to a series, by how its name begins."""

@@ -128,4 +128,9 @@ spec:
     - name: {{ .port }}
       port: {{ .number }}
       targetPort: {{ .number }}
+    {{- with .metrics }}
+    - name: metrics
+      port: {{ . }}
+      targetPort: metrics
+    {{- end }}
 {{- end -}}

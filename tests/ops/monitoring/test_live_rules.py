@@ -92,8 +92,8 @@ def test_what_is_there_what_waits_and_what_is_missing_are_distinguished(promethe
     assert not [(rule["name"], rule["error"]) for rule in found if rule["error"] or not rule["loaded"]]
     blind = {one["selector"] for rule in found for one in rule["unseen"] if not one["event"]}
     assert blind
-    missing = re.compile(r'kube_|airflow_database_|up\{.*job="airflow-database-exporter"')
-    assert not {one for one in blind if not missing.match(one)}, "only these two exporters are not here"
+    missing = re.compile(r'kube_|airflow_database_|airflow_git_mirror_|up\{.*job="airflow-database-exporter"')
+    assert not {one for one in blind if not missing.match(one)}, "only these exporters are not here"
     rules = {rule["name"]: rule for rule in found}
     failures = rules["AirflowTaskFailures"]["unseen"]
     assert {one["event"] for one in failures} == {"a failed try"}

@@ -3,6 +3,7 @@
 # after a force-push or when a branch is deleted. While the origin does not answer the copy stays as it is.
 #   git_mirror.sh REPOSITORY ORIGIN SECONDS REPLICAS
 # What the environment's DAGs follow is in the file `tracking-ref` beside this script, and is read in each round.
+# With the variable METRICS_PORT it serves its metrics there (git_mirror_exporter.py).
 set -euo pipefail
 repository=$1 origin=$2 interval=$3 replicas=$4
 tracking=${0%/*}/tracking-ref credentials=/etc/git-origin
@@ -189,6 +190,14 @@ tracked_has_come() {
   [[ $tracked =~ ^[0-9a-f]{40}$ ]] && mirror cat-file -e "$tracked^{commit}"
 }
 
+# It has no container of its own: while a container of a pod is down the pod is not ready, and no task could start for want of a metric.
+exporter=""
+keep_exporting() {
+  if [ -z "${METRICS_PORT:-}" ] || kill -0 "$exporter" 2>/dev/null; then return; fi
+  python "${0%/*}/git_mirror_exporter.py" "$repository" "$METRICS_PORT" &
+  exporter=$!
+}
+
 [ -e "$repository/HEAD" ] || git init --quiet --bare --initial-branch=main "$repository"
 touch "$repository/round"
 # Nobody else writes here, so a lock is what a process that was killed has left.
@@ -201,6 +210,7 @@ withdraw_unfit || echo "names that may not be served could not be removed" >&2
 # for it. So a branch moves one round after its commits have arrived.
 while true; do
   touch "$repository/round"
+  keep_exporting
   tracked=$(cat "$tracking" 2>/dev/null || true) stuck="" answered=yes
   if [ "$replicas" -gt 1 ]; then publish_all; fi
   if ! fetch; then
