@@ -131,6 +131,12 @@ def test_the_database_away_leaves_one_page(alertmanager: Alertmanager) -> None:
     assert names(kept) == names(others)
 
 
+def test_the_mirror_down_lacks_replicas_by_its_nature(alertmanager: Alertmanager) -> None:
+    lacking = [labels("AirflowComponentUnavailable", statefulset=f"airflow-{name}") for name in ("git-mirror", "other")]
+    kept = alertmanager.kept_back([labels("AirflowGitMirrorDown"), *lacking])
+    assert [one["statefulset"] for one in kept] == ["airflow-git-mirror"]
+
+
 def test_a_component_that_is_down_explains_its_own_heartbeat(alertmanager: Alertmanager) -> None:
     old = [labels("AirflowHeartbeatOld", job_type=kind) for kind in ("DagProcessorJob", "TriggererJob")]
     kept = alertmanager.kept_back([labels("AirflowDagProcessorDown"), *old])
