@@ -15,6 +15,7 @@ CASES_FOLDER = ROOT / "tests/alerts"
 RULES = CHARTS / "platform/files/rules"
 HOME = "airflow-prod"
 SOURCES = {
+    "kubelet_": {"job": "kubelet", "instance": "10.0.0.4:10250"},
     "kube_": {"job": "kube-state-metrics", "instance": "10.0.0.2:8080"},
     "airflow_database_": {"job": "airflow-database-exporter", "instance": "10.0.0.3:9103"},
     "airflow_git_mirror_": {"job": "airflow-git-mirror-headless"},
