@@ -160,7 +160,11 @@ def test_a_component_that_is_down_explains_its_own_heartbeat(alertmanager: Alert
             {"AirflowSchedulerLoopSlow", "AirflowTriggererFull"},
             {"AirflowHeartbeatOld", "AirflowWorkerOOMKilled"},
         ),
-        ("AirflowKubeStateMissing", {"AirflowWorkerPending", "AirflowUpgradeStuck"}, {"AirflowQueueDeep"}),
+        (
+            "AirflowKubeStateMissing",
+            {"AirflowWorkerPending", "AirflowUpgradeStuck", "AirflowCronJobFailing"},
+            {"AirflowQueueDeep", "AirflowVolumeAlmostFull"},
+        ),
         ("AirflowWorkerStuck", {"AirflowWorkerOOMKilled"}, {"AirflowTaskFailures"}),
         ("AirflowHealthCheckFailed", set(), {"AirflowTaskFailures"}),
     ],
