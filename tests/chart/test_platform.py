@@ -165,6 +165,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         {"global": {"dagBundle": {"kind": "s3"}}},
         ["/global/dagBundle/uri"],
     ),
+    "DAGs from a branch that a task pushes to": (
+        "airflow-blue",
+        {"global": {"dagBundle": {"trackingRef": "snapshots/dev"}}},
+        ["/global/dagBundle/trackingRef"],
+    ),
     "wrong colour": ("airflow-platform", {"global": {"activeColour": "red"}}, ["/global/activeColour"]),
     "missing value": ("airflow-blue", {"global": {"environment": ""}}, ["/global/environment"]),
     "missing part": (

@@ -2,9 +2,9 @@
 
 A refresh asks the sources (`dags/config/snapshot_sources.yaml`), checks each answer, and writes a configuration and a
 DAG file for each entry. One file a DAG, so that a mistake stops only its own DAG (see `shared.generating.tenants`).
-What is wrong keeps its last good files and is reported. The files become a commit of the bundle's repository: DAG
-processor and workers see the same, a run keeps its version, and a bad refresh is reverted like any change. The
-decision: docs/adr/0014.
+What is wrong keeps its last good files and is reported. The files become a commit in a branch of the bundle's
+repository, and people merge it into the one that is followed: DAG processor and workers see the same, a run keeps its
+version, and a bad refresh is reverted like any change. The decision: docs/adr/0014.
 """
 
 import json
@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, Field
 
@@ -23,6 +23,7 @@ from shared.configuration import CONFIG, Closed, Text, check, read
 from shared.generating.snapshot_dags import Snapshot, domain_of
 
 if TYPE_CHECKING:
+    import git
     from airflow.providers.common.sql.hooks.sql import DbApiHook
 
 SOURCES = CONFIG / "snapshot_sources.yaml"
@@ -32,7 +33,8 @@ TABLE = """CREATE TABLE IF NOT EXISTS pipeline_configurations (
     schedule_interval TEXT, is_active INTEGER NOT NULL, config_json TEXT NOT NULL)"""
 """Fields of the Airflow field guides."""
 DAG_ID = r"[a-z0-9]+_[a-z0-9]+_[a-z0-9_]*[a-z0-9]"
-PUSH_TRIES = 3
+BRANCHES = "snapshots/"
+"""What the branches begin with that a refresh may push to; no environment follows one (the schema of the values)."""
 Entries = dict[str, dict[str, Any]]
 """What a source says: an entry for each DAG id."""
 
@@ -109,6 +111,52 @@ def sources(path: Path = SOURCES) -> list[Source]:
     return [one.source(prefix, one.owner, one.timeout_minutes) for prefix, one in found.items()]
 
 
+def _is_ours(branch: str) -> str:
+    """Check the branch that is pushed to.
+
+    Raises:
+        ValueError: An environment could follow it.
+    """
+    if not re.fullmatch(rf"{BRANCHES}[\w.-]+", branch):
+        raise ValueError(f"expected {BRANCHES}<environment>, which no environment follows, found {branch!r}")
+    return branch
+
+
+def _is_not_ours(branch: str) -> str:
+    """Check the branch that the other one starts from and is merged into.
+
+    Raises:
+        ValueError: It is one that a refresh pushes to.
+    """
+    if branch.startswith(BRANCHES):
+        raise ValueError(f"expected the branch to merge into, found {branch!r}, which a refresh replaces")
+    return branch
+
+
+class Target(Closed):
+    """Where a refresh pushes to, from the extra of its connection.
+
+    Attributes:
+        base: The branch that the DAGs are merged into, such as main.
+        branch: The one that is pushed to. It is the refresh's own, and replaced by each one.
+        subdir: The bundle's folder in the repository.
+    """
+
+    base: Annotated[Text, AfterValidator(_is_not_ours)]
+    branch: Annotated[str, AfterValidator(_is_ours)]
+    subdir: Text
+
+    @classmethod
+    def of(cls, conn_id: str, extra: Mapping[str, Any]) -> Self:
+        """Read it from the extra of a connection, which has keys of Airflow's too.
+
+        Raises:
+            ValueError: A key is missing or wrong; connection and key are named.
+        """
+        ours = {key: extra[key] for key in cls.model_fields if key in extra}
+        return check(ours, cls, f"extra of the connection {conn_id}")
+
+
 @dataclass
 class Outcome:
     """What a refresh did: DAG ids, and for those refused the key and what is wrong with it."""
@@ -175,47 +223,52 @@ def write(bundle: Path, source: Source, entries: Entries) -> Outcome:
     return outcome
 
 
-def publish(conn_id: str, branch: str, subdir: str, found: Mapping[Source, Entries]) -> dict[str, Outcome]:
-    """Write the entries of all sources into a clone of the bundle's repository, and push what changed as one commit.
+def publish(conn_id: str, target: Target, found: Mapping[Source, Entries]) -> dict[str, Outcome]:
+    """Bring the refresh's branch to what the base would be with the entries of all sources.
+
+    If that differs from the base, the branch is the base with one commit. If not, there is no branch.
 
     Args:
         conn_id: Connection of type `git` that may push to the branch.
-        branch: The one that the bundle tracks.
-        subdir: The bundle's folder in the repository.
+        target: The branches, and the folder in them.
         found: Entries by source.
 
     Returns:
-        What was done, by the prefix of the source.
+        What differs from the base, by the prefix of the source.
 
     Raises:
         RefusedError: As of `write`; nothing is pushed.
-        git.GitCommandError: The repository refused the push, again and again.
+        git.GitCommandError: The repository refused the push.
     """
     import git
     from airflow.providers.git.hooks.git import GitHook
 
     hook = GitHook(git_conn_id=conn_id)
     with hook.configure_hook_env(), tempfile.TemporaryDirectory(prefix="snapshots-") as folder:
-        clone = git.Repo.clone_from(str(hook.repo_url), folder, branch=branch, depth=1, env=hook.env)
+        clone = git.Repo.clone_from(str(hook.repo_url), folder, branch=target.base, depth=1, env=hook.env)
         clone.git.update_environment(**hook.env)
-        for left in reversed(range(PUSH_TRIES)):
-            outcomes = {source.prefix: write(Path(folder) / subdir, source, found[source]) for source in found}
-            clone.git.add(A=True)
-            if not clone.is_dirty():
-                return outcomes
+        outcomes = {source.prefix: write(Path(folder) / target.subdir, source, found[source]) for source in found}
+        clone.git.add(A=True)
+        changed = clone.is_dirty()
+        if changed:
             names = [name for one in outcomes.values() for name in (*one.written, *one.removed)]
             author = ["-c", "user.name=platform_refresh_snapshots", "-c", "user.email=platform@example.com"]
             clone.git.execute(["git", *author, "commit", "-qm", f"Refresh of {', '.join(names)}"])
-            try:
-                clone.git.push("origin", f"HEAD:{branch}")
-            except git.GitCommandError:
-                if not left:
-                    raise
-                clone.git.fetch("origin", branch)  # somebody pushed first: repeat it on top of theirs
-                clone.git.reset("FETCH_HEAD", hard=True)
-            else:
-                return outcomes
-    raise AssertionError("unreachable")
+        _push(clone, f"refs/heads/{target.branch}", changed)
+    return outcomes
+
+
+def _push(clone: "git.Repo", ref: str, changed: bool) -> None:
+    """Replace a branch by what is checked out, unless it says the same already; delete it if nothing was changed."""
+    there = bool(clone.git.ls_remote("origin", ref))
+    if changed:
+        if there:
+            clone.git.fetch("origin", ref, depth=1)
+        # All files are compared, so what others merged since is a difference too, and the branch moves on to it.
+        if not there or clone.git.diff("FETCH_HEAD", "HEAD", name_only=True):
+            clone.git.push("origin", f"+HEAD:{ref}")
+    elif there:
+        clone.git.push("origin", f":{ref}")
 
 
 def _settings(text: str) -> dict[str, Any]:

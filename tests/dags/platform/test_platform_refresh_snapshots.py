@@ -15,12 +15,14 @@ from airflow_ops.paths import DAGS
 from flights.library.exports import Exports
 from shared.generating import snapshots
 from shared.generating.probes import Probes
-from shared.generating.snapshots import TABLE, Entries, RefusedError, publish, sources, write
+from shared.generating.snapshots import TABLE, Entries, RefusedError, Target, publish, sources, write
 from shared.loading.warehouse import create, execute, transaction, warehouse_hook
 
 EXPORT = "flights_export_"
 EXPORTS = Exports(EXPORT, "flights")
 PROBES = Probes("platform_probe_", "platform")
+BRANCH = "snapshots/test"
+TARGET = Target(base="main", branch=BRANCH, subdir="dags")
 
 
 def export(table: str = "airlines", **changes: Any) -> dict[str, Any]:
@@ -49,21 +51,30 @@ def bundle(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def repository(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> git.Repo:
-    """The repository that the connection snapshots_git names."""
+    """The repository that the connection snapshots_git names; the bundle tracks its branch main."""
     made = git.Repo.init(tmp_path / "work", initial_branch="main")
     shutil.copytree(bundle, tmp_path / "work/dags")
     made.git.add(A=True)
     made.git.execute(["git", "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qm", "Start"])
     bare = made.clone(tmp_path / "origin.git", bare=True)
-    connection = {"conn_type": "git", "host": (tmp_path / "origin.git").as_uri()}
-    extra = {"branch": "main", "subdir": "dags"}
-    monkeypatch.setenv("AIRFLOW_CONN_SNAPSHOTS_GIT", json.dumps({**connection, "extra": extra}))
+    connect(monkeypatch, tmp_path / "origin.git", TARGET.model_dump())
     return bare
 
 
-def held(repository: git.Repo) -> set[str]:
-    """The generated exports in the newest commit."""
-    names = repository.git.ls_tree("-r", "--name-only", "main").splitlines()
+def connect(monkeypatch: pytest.MonkeyPatch, origin: Path, extra: dict[str, str]) -> None:
+    """Make the connection snapshots_git."""
+    connection = {"conn_type": "git", "host": origin.as_uri(), "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_SNAPSHOTS_GIT", json.dumps(connection))
+
+
+def branches(repository: git.Repo) -> dict[str, str]:
+    """The commit of each branch."""
+    return {head.name: head.commit.hexsha for head in repository.heads}
+
+
+def held(repository: git.Repo, branch: str = BRANCH) -> set[str]:
+    """The generated exports in the newest commit of a branch."""
+    names = repository.git.ls_tree("-r", "--name-only", branch).splitlines()
     return {Path(name).stem for name in names if name.startswith("dags/flights/config/snapshots/flights_export")}
 
 
@@ -108,14 +119,21 @@ def test_a_source_that_lost_most_of_its_entries_changes_nothing(tmp_path: Path, 
     assert len(list((tmp_path / "flights/config/snapshots").iterdir())) == 4
 
 
-def test_the_dag_commits_what_the_database_says(
-    repository: git.Repo, rest: Any, run_dag: Callable[..., DagRun], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def answering(rest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API answers the source that asks it."""
     from contextlib import nullcontext
 
     from shared.watching import platform_api
 
     monkeypatch.setattr(platform_api, "client", lambda: nullcontext(rest))
+
+
+@pytest.mark.usefixtures("answering")
+def test_the_dag_commits_what_the_database_says_to_a_branch_that_nobody_follows(
+    repository: git.Repo, run_dag: Callable[..., DagRun], capfd: pytest.CaptureFixture[str]
+) -> None:
+    followed = repository.commit("main").hexsha
     configure(
         ("good", "airlines", "@daily", 1, "{}"),
         ("idle", "airports", None, 0, "{}"),
@@ -127,24 +145,50 @@ def test_the_dag_commits_what_the_database_says(
 
     assert run.state == "failed", "what is wrong is reported"
     assert held(repository) == {f"{EXPORT}good"}
-    files = repository.git.ls_tree("-r", "--name-only", "main")
+    files = repository.git.ls_tree("-r", "--name-only", BRANCH)
     assert "dags/flights/flights_export_good.py" in files
     assert {"dags/platform/platform_probe_health.py", "dags/platform/platform_probe_version.py"} <= set(files.split())
+    assert repository.commit("main").hexsha == followed
+    assert repository.commit(BRANCH).parents[0].hexsha == followed
+    assert f"waiting in branch {BRANCH} to be merged into main" in capfd.readouterr().out
 
     configure(("good", "airlines", "@daily", 1, "{}"))
-    before = repository.commit("main").hexsha
+    before = branches(repository)
     assert run_dag("platform_refresh_snapshots").state == "success"
-    assert repository.commit("main").hexsha == before, "nothing changed: no commit"
+    assert branches(repository) == before, "nothing changed: no other commit"
 
 
-def test_without_a_repository_it_only_checks(
-    rest: Any, run_dag: Callable[..., DagRun], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.mark.usefixtures("answering")
+@pytest.mark.parametrize(
+    ("extra", "complaint"),
+    [
+        ({"branch": "main"}, "branch: expected snapshots/<environment>, which no environment follows, found 'main'"),
+        ({"branch": "snapshots/"}, "branch: expected snapshots/<environment>"),
+        ({"branch": "snapshots/a:main"}, "branch: expected snapshots/<environment>"),
+        ({"base": "snapshots/test"}, "base: expected the branch to merge into, found 'snapshots/test'"),
+        ({"base": None}, "base: missing"),
+    ],
+)
+def test_a_connection_that_would_push_to_what_is_followed_is_refused(
+    repository: git.Repo,
+    run_dag: Callable[..., DagRun],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    extra: dict[str, Any],
+    complaint: str,
 ) -> None:
-    from contextlib import nullcontext
+    wanted = {key: value for key, value in (TARGET.model_dump() | extra).items() if value}
+    connect(monkeypatch, tmp_path / "origin.git", wanted)
+    configure(("good", "airlines", None, 1, "{}"))
+    before = branches(repository)
+    assert run_dag("platform_refresh_snapshots").state == "failed"
+    assert f"extra of the connection snapshots_git: {complaint}" in capfd.readouterr().out
+    assert branches(repository) == before
 
-    from shared.watching import platform_api
 
-    monkeypatch.setattr(platform_api, "client", lambda: nullcontext(rest))
+@pytest.mark.usefixtures("answering")
+def test_without_a_repository_it_only_checks(run_dag: Callable[..., DagRun], capfd: pytest.CaptureFixture[str]) -> None:
     configure(("good", "airlines", None, 1, "{}"))
     assert run_dag("platform_refresh_snapshots").state == "success"
     assert "checked, not published: the connection snapshots_git does not exist" in capfd.readouterr().out
@@ -155,19 +199,39 @@ def named(dag_id: str, table: str = "airlines") -> dict[snapshots.Source, Entrie
     return {Exports(dag_id, "flights"): {dag_id: export(table)}}
 
 
-def test_a_push_that_somebody_outran_is_made_again(repository: git.Repo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other one changed the same file's folder in between: both changes are there afterwards."""
-    original, outran = snapshots.write, []
+def merge(repository: git.Repo, folder: Path, *files: str) -> None:
+    """Commit files to main, as a person does."""
+    clone = repository.clone(folder, branch="main")
+    for name in files:
+        (folder / name).write_text("")
+    clone.git.add(A=True)
+    clone.git.execute(["git", "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qm", "Other work"])
+    clone.git.push("origin", "HEAD:main")
 
-    def slow(*arguments: Any) -> Any:
-        if not outran:
-            outran.append(True)
-            publish("snapshots_git", "main", "dags", named("flights_export_other", "planes"))
-        return original(*arguments)
 
-    monkeypatch.setattr(snapshots, "write", slow)
-    publish("snapshots_git", "main", "dags", named("flights_export_mine"))
-    assert held(repository) == {f"{EXPORT}mine", f"{EXPORT}other"}
+def test_the_branch_always_stands_on_the_newest_main(repository: git.Repo, tmp_path: Path) -> None:
+    publish("snapshots_git", TARGET, named("flights_export_mine"))
+    merge(repository, tmp_path / "person", "dags/flights/other.py")
+    publish("snapshots_git", TARGET, named("flights_export_mine"))
+    assert repository.commit(BRANCH).parents[0] == repository.commit("main")
+    assert held(repository) == {f"{EXPORT}mine"}
+
+
+def test_a_source_that_changes_again_replaces_what_waits(repository: git.Repo) -> None:
+    publish("snapshots_git", TARGET, named("flights_export_mine", "planes"))
+    publish("snapshots_git", TARGET, named("flights_export_mine", "airports"))
+    waiting = repository.git.show(f"{BRANCH}:dags/flights/config/snapshots/{EXPORT}mine.json")
+    assert json.loads(waiting)["table"] == "airports"
+    assert len(list(repository.iter_commits(f"main..{BRANCH}"))) == 1
+
+
+def test_a_branch_with_nothing_left_to_merge_is_deleted(repository: git.Repo) -> None:
+    publish("snapshots_git", TARGET, named("flights_export_mine"))
+    repository.git.update_ref("refs/heads/main", BRANCH)
+    publish("snapshots_git", TARGET, named("flights_export_mine"))
+    assert set(branches(repository)) == {"main"}
+    publish("snapshots_git", TARGET, named("flights_export_mine"))
+    assert held(repository, "main") == {f"{EXPORT}mine"}
 
 
 def test_a_broken_snapshot_is_an_import_error_of_its_own_dag(bundle: Path) -> None:
