@@ -30,6 +30,7 @@ VERBS = {
     "follow": "delivery.follow:follow",
     "propose": "delivery.propose:propose",
     "publish": "delivery.publish:publish",
+    "pin-images": "delivery.pins:pin_images",
     "compatibility": "upgrades.compatibility:compatibility",
     "smoke": "deployment.smoke:smoke",
     "backup": "recovery.backup:backup",

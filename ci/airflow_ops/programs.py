@@ -13,6 +13,7 @@ from airflow_ops.console import err, fail
 from airflow_ops.paths import ROOT
 
 INSTALL = {
+    "crane": "make tools, or https://github.com/google/go-containerregistry/releases",
     "docker": "https://docs.docker.com/get-docker/",
     "git": "https://git-scm.com/downloads",
     "helm": "https://helm.sh/docs/intro/install/",

@@ -170,6 +170,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         {"global": {"dagBundle": {"trackingRef": "snapshots/dev"}}},
         ["/global/dagBundle/trackingRef"],
     ),
+    "a digest that is none": (
+        "airflow-platform",
+        {"platform": {"database": {"image": "docker.io/library/postgres:17@sha256:1234"}}},
+        ["/platform/database/image"],
+    ),
     "wrong colour": ("airflow-platform", {"global": {"activeColour": "red"}}, ["/global/activeColour"]),
     "missing value": ("airflow-blue", {"global": {"environment": ""}}, ["/global/environment"]),
     "missing part": (

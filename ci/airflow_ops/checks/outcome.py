@@ -10,7 +10,9 @@ class Outcome:
     Attributes:
         breaches: What is wrong, one line each.
         skipped: What could not be checked, and why.
+        warnings: What should be otherwise, but cannot be demanded.
     """
 
     breaches: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)

@@ -16,6 +16,7 @@ from airflow_ops.checks import policies
 from airflow_ops.checks.outcome import Outcome
 from airflow_ops.console import ProblemError
 from airflow_ops.dags.inspection import Inspection, inspect_environments, loaded_tasks
+from airflow_ops.delivery.pins import foreign_images
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import KUBERNETES_VERSIONS, Manifest, Release, airflow_config, releases, template
 from airflow_ops.paths import DAGS
@@ -102,9 +103,16 @@ def check_output_style(texts: dict[str, str]) -> Outcome:
     )
 
 
-def check_policies(manifests: list[Manifest]) -> Outcome:
-    """The rules of `policies.py`."""
-    return Outcome([str(breach) for breach in policies.check(manifests)])
+def check_policies(environment: Environment, manifests: list[Manifest]) -> Outcome:
+    """The rules of `policies.py`; and in an environment that follows a version, each foreign image has a digest."""
+    outcome = Outcome([str(breach) for breach in policies.check(manifests)])
+    if environment.is_brought_by_argocd:
+        outcome.warnings = [
+            f"image {image} has no digest, and a tag can be moved: run `airflow-ops pin-images {environment.name}`"
+            for image in foreign_images(manifests, environment.values)
+            if "@" not in image
+        ]
+    return outcome
 
 
 def check_pod_templates(manifests: dict[str, list[Manifest]]) -> dict[str, Outcome]:

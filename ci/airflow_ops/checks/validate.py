@@ -1,8 +1,8 @@
 """`airflow-ops validate`: the checks of an environment's manifests that need no cluster."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -89,7 +89,7 @@ def run_checks(chosen: list[Environment], crds: Path | None, advance: Callable[[
         for environment, found in complete:
             for name, work in {
                 STYLE: partial(rendering.check_output_style, found.texts),
-                POLICIES: partial(rendering.check_policies, found.manifests),
+                POLICIES: partial(rendering.check_policies, environment, found.manifests),
             }.items():
                 others.append(pool.submit(outcomes.keep, name, environment.name, work))
         names = [environment.name for environment, _ in complete]
@@ -128,13 +128,14 @@ def _keep_of_all(
     except ProblemError as problem:
         found = {environment: Outcome([f"{problem.message} {problem.fix}"]) for environment in environments}
     for environment, outcome in found.items():
-        outcomes.keep(check, environment, partial(Outcome, outcome.breaches, outcome.skipped))
+        outcomes.keep(check, environment, partial(replace, outcome))
 
 
 def _cell(outcome: Outcome | None) -> Text:
     if outcome is None:
         return styled("not rendered", "dim")
-    skipped = f" ({len(outcome.skipped)} skipped)" if outcome.skipped else ""
+    remarks = {"skipped": outcome.skipped, "warnings": outcome.warnings}
+    skipped = "".join(f" ({len(lines)} {what})" for what, lines in remarks.items() if lines)
     verdict = styled(f"{len(outcome.breaches)} wrong", "bold red") if outcome.breaches else styled("ok", "green")
     return verdict.append(skipped, "yellow")
 
@@ -144,18 +145,26 @@ def _show(outcomes: Outcomes, chosen: list[str]) -> None:
     for check in CHECKS:
         rows.add_row(check, *(_cell(outcomes.get(check, environment)) for environment in chosen))
     show(rows)
-    breaches: dict[tuple[str, str], list[str]] = {}
-    skipped: dict[str, None] = {}
-    for check in CHECKS:
-        for environment in chosen:
-            outcome = outcomes.get(check, environment) or Outcome()
-            skipped |= dict.fromkeys(outcome.skipped)
-            for breach in outcome.breaches:
-                breaches.setdefault((check, breach), []).append(environment)
-    for (check, breach), where in breaches.items():
-        out.print(styled(", ".join(where), "red"), f"{check}: {breach}")
-    for line in skipped:
+    found = {(check, each): outcomes.get(check, each) or Outcome() for check in CHECKS for each in chosen}
+    for line, where in _grouped({at: [f"{at[0]}: {one}" for one in each.breaches] for at, each in found.items()}):
+        out.print(styled(where, "red"), line)
+    for line, where in _grouped({at: each.warnings for at, each in found.items()}):
+        out.print(styled(where, "yellow"), f"warning: {line}")
+    for line, _ in _grouped({at: each.skipped for at, each in found.items()}):
         out.print(styled("skipped", "yellow"), f"{line}; give a folder of schemas with --crd-schemas")
+
+
+def _grouped(lines: dict[tuple[str, str], list[str]]) -> Iterator[tuple[str, str]]:
+    """Each line once, with the environments that it is about.
+
+    Args:
+        lines: By check and environment.
+    """
+    where: dict[str, list[str]] = {}
+    for (_, environment), each in lines.items():
+        for line in each:
+            where.setdefault(line, []).append(environment)
+    return ((line, ", ".join(dict.fromkeys(environments))) for line, environments in where.items())
 
 
 def _choose(named: list[str] | None) -> list[str]:

@@ -12,6 +12,7 @@ from airflow_ops.console import fail, out, styled
 from airflow_ops.delivery.changelog import sections
 from airflow_ops.delivery.follow import MAIN
 from airflow_ops.delivery.images import OPERATIONS, PLATFORM, check_names, images
+from airflow_ops.delivery.pins import bases, pinned
 from airflow_ops.delivery.release import version_in
 from airflow_ops.environments import official_chart
 from airflow_ops.paths import ROOT
@@ -135,14 +136,23 @@ def _is_there(image: str) -> bool:
 
 
 def _build(root: Path, name: str, dockerfile: str) -> Published:
-    """Build an image and push it without a tag, with its bill of materials and where it comes from."""
+    """Build an image and push it without a tag, with its bill of materials and where it comes from.
+
+    Each base is given with the digest that its tag has now. It stands in the log and, because its mode is max, in the
+    provenance that is pushed with the image.
+
+    Raises:
+        ProblemError: A registry does not know a base, or the build fails.
+    """
     repository = name.rpartition(":")[0]
+    arguments = [f"{argument}={pinned(image)}" for argument, image in bases(root / dockerfile).items()]
     with tempfile.TemporaryDirectory() as folder:
         metadata = Path(folder) / "metadata.json"
         programs.show(
             [
                 *("docker", "buildx", "build", "--builder", BUILDER, "--file", str(root / dockerfile)),
                 *("--output", f"type=image,name={repository},push-by-digest=true,push=true"),
+                *(word for each in arguments for word in ("--build-arg", each)),
                 *("--sbom=true", "--provenance=mode=max", "--metadata-file", str(metadata), str(root)),
             ]
         )

@@ -1,7 +1,8 @@
 """The steps of the workflows, run as GitHub runs them, in a copy of this repository.
 
-There is no container engine here, no registry, no GitHub and no kind: `docker`, `grype`, `cosign`, `gh` and `kind` are
-stand-ins that note what they were asked for, so these tests show what is asked in which order, not what comes of it.
+There is no container engine here, no registry, no GitHub and no kind: `docker`, `crane`, `grype`, `cosign`, `gh` and
+`kind` are stand-ins that note what they were asked for, so these tests show what is asked in which order, not what
+comes of it.
 """
 
 import re
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from airflow_ops.delivery.pins import bases
 from airflow_ops.delivery.release import present_version
 from airflow_ops.environments import official_chart
 from airflow_ops.paths import ROOT
@@ -23,6 +25,7 @@ from support.small_checkout import Checkout
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yaml"))
 PRESENT = present_version()
 IMAGE = f"registry.example.com/data/airflow-platform:3.3.2-{PRESENT}"
+BASE = f"sha256:{'b' * 64}"
 DIGEST = f"{IMAGE.rpartition(':')[0]}@sha256:0123"
 STAND_IN = r"""#!/usr/bin/env bash
 program=$(basename "$0")
@@ -36,6 +39,7 @@ case "$program $1 $2 $3" in
   "docker buildx imagetools create") : >"$REGISTRY/${5//\//_}" ;;
   "gh pr view "*) echo "${PULL_REQUEST_IS:-}" ;;
   "kind get clusters "*) echo airflow ;;
+  "crane digest "*) printf 'sha256:%064d\n' 0 | tr 0 b ;;
 esac
 while [ $# -gt 0 ]; do
   [ "$1" != --metadata-file ] || echo '{"containerimage.digest": "sha256:0123"}' >"$2"
@@ -116,7 +120,7 @@ class Runner:
 def runner(tmp_path: Path) -> Runner:
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name in ("docker", "grype", "cosign", "gh", "kind"):
+    for name in ("docker", "crane", "grype", "cosign", "gh", "kind"):
         (programs / name).write_text(STAND_IN)
         (programs / name).chmod(0o755)
     registry = tmp_path / "registry"
@@ -227,6 +231,8 @@ def test_a_version_is_published_once_its_images_are_signed(runner: Runner) -> No
     ]
     everything = "\n".join(runner.asked())
     assert f"imagetools create --tag {IMAGE} {DIGEST}\n" in everything
+    base = bases(ROOT / "image/Dockerfile")["AIRFLOW_IMAGE"]
+    assert f" --build-arg AIRFLOW_IMAGE={base}@{BASE} " in everything
     assert "docker login --username ci --password-stdin registry.example.com\ninput: swordfish\n" in everything
     assert asked[-1] == f"gh release create v{PRESENT} --verify-tag --title v{PRESENT} --notes-file -"
     assert "input: - " in everything, "the section of the changelog"
@@ -239,6 +245,10 @@ def test_a_version_is_published_once_its_images_are_signed(runner: Runner) -> No
 @pytest.mark.parametrize(
     ("trouble", "complaint"),
     [
+        (
+            {"FAILS": "crane digest"},
+            "the digest of apache/airflow:3.3.2-python3.11 was not found out: crane digest fails",
+        ),
         ({"FAILS": "grype docker"}, "grype docker fails"),
         ({"FAILS": "cosign sign"}, "cosign sign fails"),
         ({"INSPECT": "ERROR: lookup registry.example.com: host not found here"}, "does not say whether it is there"),
