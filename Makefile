@@ -49,12 +49,12 @@ secrets-scan: ## is there a secret in the files or in a rendered manifest: gitle
 
 .PHONY: sbom
 sbom: ## list what is in the image's lock: out/sbom.json
-	@$(MAKE_ENVIRONMENT) && mkdir -p out && .venv/bin/uv tool run --from cyclonedx-bom==7.5.0 cyclonedx-py requirements image/requirements.lock --output-file out/sbom.json
+	@$(MAKE_ENVIRONMENT) && mkdir -p out && .venv/bin/cyclonedx-py requirements image/requirements.lock --output-file out/sbom.json
 
 # Strict: a package that cannot be looked up is an error, not a package without vulnerabilities.
 .PHONY: audit
 audit: ## what is known against the packages of the image's lock (asks the internet)
-	@$(MAKE_ENVIRONMENT) && .venv/bin/uv tool run pip-audit@2.10.1 --strict --require-hashes --disable-pip --requirement image/requirements.lock
+	@$(MAKE_ENVIRONMENT) && .venv/bin/pip-audit --strict --require-hashes --disable-pip --requirement image/requirements.lock
 
 .PHONY: image
 image: ## build the image, and look what is known against it and whether it imports the DAGs: make image IMAGE=airflow-platform:test

@@ -53,6 +53,18 @@ def test_each_action_is_pinned_by_its_commit(workflow: Path) -> None:
             assert PINNED.search(line), line
 
 
+UNLOCKED = re.compile(r"\b(uv tool|uvx|pipx|npx)\b|\bpip (install|sync)\b(?!.*(--require-hashes|--no-deps))")
+
+
+def test_python_packages_come_from_a_lock_with_hashes() -> None:
+    scripts = [ROOT / "Makefile", *(ROOT / "image").rglob("Dockerfile"), *WORKFLOWS]
+    scripts += [path for path in (ROOT / "ci").iterdir() if path.is_file() and path.read_bytes().startswith(b"#!")]
+    lines = [f"{path.name}: {line.strip()}" for path in scripts for line in path.read_text().splitlines()]
+    assert [line for line in lines if UNLOCKED.search(line)] == []
+    assert UNLOCKED.search("uv tool run --from zizmor==1.0 zizmor")
+    assert UNLOCKED.search("pip install zizmor==1.0")
+
+
 def test_rights_are_given_to_jobs_only(workflow: Path) -> None:
     content = yaml.safe_load(workflow.read_text())
     assert content["permissions"] == {}
