@@ -60,6 +60,10 @@ audit: ## what is known against the packages of the image's lock (asks the inter
 image: ## build the image, and look what is known against it and whether it imports the DAGs: make image IMAGE=airflow-platform:test
 	@ci/image $(or $(IMAGE),airflow-platform:test)
 
+.PHONY: scan-images
+scan-images: ## what is known against the images of an environment that are not ours: make scan-images ENV=prod
+	@$(MAKE_ENVIRONMENT) && ci/scan-images $(ENV)
+
 .PHONY: alerts
 alerts: ## do the alerts fire where they should: promtool's checks and tests
 	@$(PYTEST) -p no:helm-charts tests/alerts $(ARGS)

@@ -4,14 +4,15 @@ import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 import yaml
 
 from airflow_ops import programs
 from airflow_ops.console import fail, out, styled
 from airflow_ops.environments import official_chart
-from airflow_ops.environments.environment import FILE, Environment, read_entries
+from airflow_ops.environments.environment import FILE, Environment
 from airflow_ops.environments.values import Values, merge
 from airflow_ops.manifests.objects import Manifest, dump, pods, render_environment
 from airflow_ops.options import EnvironmentName
@@ -71,7 +72,12 @@ def bases(dockerfile: Path) -> dict[str, str]:
     return {found["argument"]: found["image"] for found in BASE.finditer(dockerfile.read_text())}
 
 
-def pin_images(name: EnvironmentName) -> None:
+def pin_images(
+    name: EnvironmentName,
+    only_list: Annotated[
+        bool, typer.Option("--list", help="Print the images as they are now, and write nothing.")
+    ] = False,
+) -> None:
     """Write the digests of all images that are not ours into values/overlays/image-digests.yaml.
 
     The images are those that the environment renders with its other overlays:
@@ -81,8 +87,13 @@ def pin_images(name: EnvironmentName) -> None:
 
     Example: airflow-ops pin-images prod
     """
-    own = [each for each in Environment.load(name).overlays if each != OVERLAY]
-    environment = Environment.load(name, own=own)
+    present = Environment.load(name)
+    if only_list:
+        for image in foreign_images(render_environment(present), present.values):
+            out.print(image, soft_wrap=True)
+        return
+    # Without the digests of before, so that the tags are asked for.
+    environment = Environment.load(name, own=[each for each in present.overlays if each != OVERLAY])
     values = merge({"airflow": _official_values()}, environment.values)
     wanted = foreign_images(render_environment(environment), environment.values)
     layers: dict[str, Any] = {}
@@ -93,7 +104,7 @@ def pin_images(name: EnvironmentName) -> None:
             out.print(f"{'.'.join(path)}: {text} {digest}")
     (ROOT / FOLDER / f"{OVERLAY}.yaml").write_text(HEADER.format(name=name) + dump(layers))
     out.print(styled("ok", "green"), f"{FOLDER / OVERLAY}.yaml has the digests of {len(wanted)} images")
-    if OVERLAY not in read_entries(ROOT)[name].overlays:
+    if OVERLAY not in present.overlays:
         out.print(f"{name} does not use it yet: add {OVERLAY} to its overlays in {FILE}")
 
 

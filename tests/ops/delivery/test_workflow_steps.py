@@ -60,7 +60,18 @@ ELSEWHERE = {
     "make audit": "by hand: it asks the internet",
 }
 """Steps that no test of this file runs, and where they are run."""
-HERE = {"cluster-up", "comment", "commits", "deps", "e2e-images", "image", "propose", "publish", "review"}
+HERE = {
+    "cluster-up",
+    "comment",
+    "commits",
+    "deps",
+    "e2e-images",
+    "image",
+    "propose",
+    "publish",
+    "review",
+    "scan-images",
+}
 """The targets whose steps the tests of this file run."""
 
 
@@ -202,6 +213,19 @@ def test_an_image_is_looked_at(runner: Runner) -> None:
     assert build == "docker buildx build --file image/Dockerfile --tag airflow-platform:test --load ."
     assert scan == "grype docker:airflow-platform:test --only-fixed --fail-on high"
     assert re.match("docker run .*--network none .*airflow dags list-import-errors --local", dags)
+
+
+def test_all_images_of_others_are_looked_at(runner: Runner, chart: None) -> None:
+    assert runner.run("deps").returncode == 0
+    done = runner.run("scan-images")
+    assert done.returncode == 0, done.stderr
+    asked = runner.asked()
+    assert "grype registry:docker.io/library/postgres:17 --only-fixed --fail-on high" in asked
+    assert len(asked) == 4, "PgBouncer, its exporter, statsd-exporter, PostgreSQL"
+    assert not any("airflow-platform" in line for line in asked)
+    found = runner.run("scan-images", FAILS="grype registry:apache")
+    assert found.returncode != 0
+    assert len(runner.asked()) == 8, "the others are looked at all the same"
 
 
 def test_what_was_not_released_is_not_published(runner: Runner) -> None:
