@@ -64,6 +64,10 @@ image: ## build the image, and look what is known against it and whether it impo
 scan-images: ## what is known against the images of an environment that are not ours: make scan-images ENV=prod
 	@$(MAKE_ENVIRONMENT) && ci/scan-images $(ENV)
 
+.PHONY: signatures
+signatures: ## does Kyverno let start what is signed, and nothing else (make tools ARGS=signatures)
+	@$(PYTEST) -p no:helm-charts tests/ops/delivery/test_signatures.py $(ARGS)
+
 .PHONY: alerts
 alerts: ## do the alerts fire where they should: promtool's checks and tests
 	@$(PYTEST) -p no:helm-charts tests/alerts $(ARGS)

@@ -49,6 +49,8 @@ done
 ELSEWHERE = {
     "make tools": ".ci/run",
     "make tools ARGS=image": "by hand: it compiles for minutes",
+    "make tools ARGS=signatures": "by hand: it compiles for minutes",
+    "make signatures": "by hand: with the programs that take minutes to compile; without them it is skipped",
     "make test": ".ci/run",
     "make verify": ".ci/run",
     "make test-local": ".ci/run",
