@@ -20,6 +20,8 @@ PEOPLE = {
     "vic": ["airflow-viewers"],
     "eve": ["strangers"],
     "noa": [],
+    # Called like a user with a password, who is an Admin here.
+    "Admin": ["airflow-viewers"],
 }
 LOGIN = """
 import json, os, sys
@@ -36,6 +38,7 @@ HERE = "https://localhost/auth"
 security = app.appbuilder.sm
 with app.app_context():
     security.sync_roles()
+    security.add_user("admin", "admin", "platform", "admin@here.example.com", security.find_role("Admin"), "swordfish")
 
 
 def roles(person):
@@ -51,8 +54,9 @@ def log_in(person):
     granted = httpx.post(asked.location, data={"sub": person})
     back = urlsplit(granted.headers["location"])
     assert back.path == "/auth/oauth-authorized/oidc", back
-    client.get(f"/oauth-authorized/oidc?{back.query}", base_url=HERE)
-    return roles(person)
+    answer = client.get(f"/oauth-authorized/oidc?{back.query}", base_url=HERE)
+    with client.session_transaction(base_url=HERE) as session:
+        return ["entered" if "_user_id" in session else "refused", *roles(person)]
 
 
 found = {}
@@ -97,6 +101,13 @@ def test_a_group_makes_a_role_and_leaving_it_takes_it_away(issuer: str, tmp_path
     lines = [line for line in done.stdout.splitlines() if line.startswith("found ")]
     assert lines, done.stderr[-3000:]
     first = {person: rounds[0] for person, rounds in json.loads(lines[0].removeprefix("found ")).items()}
-    assert first == {"ada": ["Admin", "Public"], "vic": ["Public", "Viewer"], "eve": ["Public"], "noa": ["Public"]}
+    assert first == {
+        "ada": ["entered", "Admin", "Public"],
+        "vic": ["entered", "Public", "Viewer"],
+        "eve": ["entered", "Public"],
+        "noa": ["entered", "Public"],
+        "Admin": ["refused", "Admin"],
+    }
     later = {person: rounds[1] for person, rounds in json.loads(lines[0].removeprefix("found ")).items()}
-    assert later == {person: ["Public"] for person in PEOPLE}, "out of the group, out of the role"
+    out_of_the_group = {person: ["entered", "Public"] for person in PEOPLE.keys() - {"Admin"}}
+    assert later == out_of_the_group | {"Admin": ["refused", "Admin"]}, "out of the group, out of the role"
