@@ -97,6 +97,38 @@ print(watcher.is_alive(), other.is_alive())
 watcher.kill(), other.kill()
 """
 
+LOOK = """
+import ctypes, os, sys, types
+import start_component
+
+if os.geteuid() == 0:
+    # Root may read everything. A change of user hides a process too, so that is undone.
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+    assert ctypes.CDLL(None).prctl(4, 1, 0, 0, 0) == 0
+
+
+def look():
+    parent = os.getpid()
+    if os.fork():
+        os.wait()
+        return
+    for file in ("environ", "mem", "maps"):
+        try:
+            open(f"/proc/{parent}/{file}", "rb").close()
+            print(file)
+        except PermissionError:
+            pass
+    sys.stdout.flush()
+    os._exit(0)
+
+
+start_component.import_component = lambda component: None
+start_component.enter = lambda component, release, may_start: may_start.set()
+sys.modules["airflow.__main__"] = types.SimpleNamespace(main=look)
+start_component.main()
+"""
+"""Starts a component whose only work is a process that looks at what it may read of the component."""
+
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
@@ -195,3 +227,14 @@ def test_the_next_replica_starts_as_soon_as_one_is_in_the_table_of_jobs(
 def test_sigterm_ends_a_watcher_and_no_other_child(environment: dict[str, str]) -> None:
     assert run(environment, WATCHER, "restored").split() == ["False", "True"]
     assert run(environment, WATCHER, "as in Airflow").split() == ["True", "True"], "then this is not needed any more"
+
+
+@pytest.mark.parametrize(
+    ("component", "readable"), [("scheduler", ["environ", "mem", "maps"]), ("dag-processor", []), ("triggerer", [])]
+)
+def test_where_code_of_dags_runs_no_process_reads_the_component(component: str, readable: list[str]) -> None:
+    """In the scheduler no such code runs, so it shows that there is something to read."""
+    if sys.platform != "linux":
+        pytest.skip("/proc is Linux's")
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SCRIPTS)}
+    assert run(environment, LOOK, component, "airflow-blue").split() == readable

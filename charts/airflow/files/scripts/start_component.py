@@ -7,6 +7,7 @@ moment in which the old one has ended. Outside of an upgrade there is no other c
 Usage: start_component.py scheduler|dag-processor|triggerer RELEASE
 """
 
+import ctypes
 import multiprocessing
 import multiprocessing.util
 import os
@@ -17,6 +18,8 @@ import time
 import zlib
 from importlib import import_module
 
+RUN_CODE_OF_DAGS = ("dag-processor", "triggerer")
+PR_SET_DUMPABLE = 4
 JOB_TYPES = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
 PAUSE_SECONDS = 0.5
 SAY_SECONDS = 30
@@ -122,9 +125,21 @@ def end_watchers_at_once(_):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def hide():
+    """Keep other processes of this user out of this one's environment and memory in /proc, as Airflow does for tasks.
+
+    What is forked from here is hidden as well; a program that is started anew is not.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "the kernel does not hide this process: prctl(PR_SET_DUMPABLE) failed")
+
+
 def main():
     """Import, wait, then do what `airflow COMPONENT` does, in the same process."""
     component, release = sys.argv[1:]
+    if component in RUN_CODE_OF_DAGS:
+        hide()
     import_component(component)
     may_start = threading.Event()
     threading.Thread(target=guard, args=(component, release, may_start), daemon=True).start()
