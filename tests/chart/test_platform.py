@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from airflow_ops.checks.scheduling import counts
+from airflow_ops.environments.environment import Environment
 from airflow_ops.environments.pools import SCRIPT, load_pools
 from airflow_ops.paths import ROOT
 from airflow_ops.rotation import jwt
@@ -27,7 +28,9 @@ def test_the_migration_brings_in_pools_variables_and_users(dev: Rendered) -> Non
     assert data["pools.py"] == SCRIPT.read_text()
     assert "python /etc/migration/pools.py </etc/migration/pools.json" in data["migrate.sh"]
     assert json.loads(data["variables.json"]) == {"object_storage_uri": "file:///opt/airflow/object-store"}
-    assert data["users.txt"].splitlines() == ["admin Admin admin@example.com", "platform Viewer platform@example.com"]
+    assert json.loads(data["users.json"]) == Environment.load("dev").values["platform"]["users"]
+    assert data["users.py"] == (ROOT / "charts/platform/files/scripts/users.py").read_text()
+    assert "python /etc/migration/users.py /etc/users </etc/migration/users.json" in data["migrate.sh"]
 
 
 def test_the_migration_goes_straight_to_the_database_with_the_environments_image(environment: Rendered) -> None:

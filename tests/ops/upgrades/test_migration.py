@@ -330,7 +330,7 @@ def test_the_migration_job_does_not_migrate_beside_another_version(
         (tmp_path / name).chmod(0o755)
     calls = tmp_path / "calls"
     script = MIGRATE.read_text().replace("/etc/migration/", f"{tmp_path}/")
-    for name in ("pools.json", "users.txt"):
+    for name in ("pools.json", "users.json"):
         (tmp_path / name).write_text("")
     env = {
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
@@ -342,7 +342,8 @@ def test_the_migration_job_does_not_migrate_beside_another_version(
     done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     assert ("airflow db migrate\n" in calls.read_text()) is migrates
-    assert ("pools.py" in calls.read_text()) is (state != "in-use"), "pools need this image's schema"
+    for step in ("pools.py", "users.py"):
+        assert (step in calls.read_text()) is (state != "in-use"), "it needs this image's schema"
     if code:
         assert "problem: an Airflow works on this database with another schema" in done.stderr
 

@@ -30,9 +30,4 @@ case $state in
 esac
 python /etc/migration/pools.py </etc/migration/pools.json
 airflow variables import /etc/migration/variables.json --action-on-existing-key overwrite
-
-# The password goes through standard input: arguments can be read by every process of the machine.
-while read -r name role email; do
-  { cat "/etc/users/$name"; echo; cat "/etc/users/$name"; echo; } |
-    airflow users create --username "$name" --role "$role" --email "$email" --firstname "$name" --lastname platform
-done </etc/migration/users.txt
+python /etc/migration/users.py /etc/users </etc/migration/users.json

@@ -30,6 +30,7 @@
 {{- printf "airflow-migrate-%s-%s" (.Values.global.airflowVersion | replace "." "-") (include "platform.hash" (list
   "airflow-platform" (include "platform.image" .) (include "migration.authManager" .)
   (.Files.Get "files/scripts/migrate.sh") (.Files.Get "files/scripts/schema_state.py") (.Files.Get "files/scripts/pools.py")
+  (.Files.Get "files/scripts/users.py")
   (.Files.Get "files/pools.yaml" | fromYaml) (include "migration.variables" . | fromYaml) $p.users $p.migration
   (include "migration.claims" . | fromYamlArray) .Values.global.secrets .Values.global.secretsRevision (include "migration.leaveToUpgrade" .))) -}}
 {{- end -}}
