@@ -14,7 +14,14 @@ from airflow_ops.cluster import airflow_api
 from airflow_ops.console import fail, out, progress, show, styled, table
 from airflow_ops.local import objects, pipeline
 from airflow_ops.local.processes import COMPONENTS, LocalProcesses, run_airflow
-from airflow_ops.local.settings import USER, LocalSettings, local_settings, metadata_database, write_settings
+from airflow_ops.local.settings import (
+    USER,
+    LocalSettings,
+    local_settings,
+    metadata_database,
+    passwords_file,
+    write_settings,
+)
 from airflow_ops.paths import STATE, dag_ids
 from airflow_ops.waiting import wait_until
 
@@ -32,7 +39,8 @@ def up(
 ) -> None:
     """Start Airflow on this machine and load January 2013 of the flights.
 
-    Does nothing if Airflow runs and the data is loaded.
+    Does nothing if Airflow runs and the data is loaded. The first start makes
+    the password of the page and shows it; later the file that holds it is named.
 
     Example: airflow-ops up --port 9080
     """
@@ -196,6 +204,7 @@ def _print_summary(report: dict[str, Any], settings: LocalSettings) -> None:
     for path in reports:
         out.print(f"report  {path}", soft_wrap=True)
     if report["components"][0]["healthy"]:
-        out.print(f"page    {report['url']}   user {USER}   password {settings.password}")
+        password = settings.password if settings.is_new else f"in {passwords_file(STATE)}"
+        out.print(f"page    {report['url']}   user {USER}   password {password}", soft_wrap=True)
     else:
         out.print("Airflow does not run here: make up")

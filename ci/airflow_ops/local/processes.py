@@ -15,6 +15,8 @@ from airflow_ops.paths import ROOT, STATE
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 AIRFLOW = ROOT / ".venv/bin/airflow"
+PRIVATE_UMASK = 0o077
+"""The metadata database, the warehouse and the logs that these processes make are their owner's alone."""
 STOP_SECONDS = 30.0
 """A scheduler waits up to 20 s for its executor when it shuts down; after that it may be killed."""
 
@@ -98,6 +100,7 @@ class LocalProcesses:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                umask=PRIVATE_UMASK,
             )
         return {"pid": child.pid, "created": psutil.Process(child.pid).create_time()}
 
@@ -162,7 +165,12 @@ def run_airflow(settings: LocalSettings, *arguments: str) -> None:
         ProblemError: It ended with an error; its last lines are shown.
     """
     done = subprocess.run(
-        [AIRFLOW, *arguments], env=process_environment(settings), capture_output=True, text=True, check=False
+        [AIRFLOW, *arguments],
+        env=process_environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
+        umask=PRIVATE_UMASK,
     )
     if done.returncode != 0:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])

@@ -1,6 +1,7 @@
 """Airflow's settings on this machine, derived from the values that the clusters use."""
 
 import configparser
+import io
 import json
 import secrets
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from airflow_ops.paths import DAGS, PLUGINS, STATE
 USER = "admin"
 ENVIRONMENT = "dev"
 Config = dict[str, dict[str, str]]
+PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class LocalSettings:
         secrets: Environment variables that are secret, by name.
         variables: Airflow variables by name.
         password: Password of the web page's user.
+        is_new: Whether the password was made just now, so that nobody has seen it.
     """
 
     port: int
@@ -38,6 +41,7 @@ class LocalSettings:
     secrets: dict[str, str] = field(repr=False)
     variables: dict[str, str]
     password: str = field(repr=False)
+    is_new: bool = False
 
     @property
     def url(self) -> str:
@@ -73,7 +77,7 @@ def overrides(port: int, state: Path = STATE) -> Config:
             # One user needs no user database: its password is generated once and kept in the state folder.
             "auth_manager": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
             "simple_auth_manager_users": f"{USER}:admin",
-            "simple_auth_manager_passwords_file": str(state / "passwords.json"),
+            "simple_auth_manager_passwords_file": str(passwords_file(state)),
             "execution_api_server_url": f"http://127.0.0.1:{port}/execution/",
         },
         # One SQLite file instead of a database server; a writer waits for another one, by default for only 5 s.
@@ -194,12 +198,26 @@ def _stored_secrets(path: Path) -> dict[str, str]:
     return generated
 
 
+def passwords_file(state: Path) -> Path:
+    """File with the password of the web page's user, from which Airflow reads it too."""
+    return state / "passwords.json"
+
+
+def make_private(state: Path) -> None:
+    """Make the state folder, and let nobody but its owner into it; files that others could read are closed to them."""
+    state.mkdir(parents=True, exist_ok=True)
+    state.chmod(PRIVATE_FOLDER)
+    for file in state.iterdir():
+        if file.is_file() and not file.is_symlink():
+            file.chmod(PRIVATE_FILE)
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a file atomically that only its owner may read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
     draft = path.with_suffix(".draft")
-    draft.touch(mode=0o600)
-    draft.chmod(0o600)
+    draft.touch(mode=PRIVATE_FILE)
+    draft.chmod(PRIVATE_FILE)
     draft.write_text(text)
     draft.replace(path)
 
@@ -217,7 +235,9 @@ def local_settings(port: int, state: Path = STATE) -> LocalSettings:
     values = Environment.load(ENVIRONMENT).values
     local = overrides(port, state)
     _check_templates(values, local)
-    generated = _stored_secrets(state / "secrets.json")
+    stored = state / "secrets.json"
+    is_new = not stored.exists()
+    generated = _stored_secrets(stored)
     wanted = _local_connections(values, connections(port, generated["password"], state))
     variables = {name: str(value) for name, value in values["platform"].get("variables", {}).items()}
     variables["object_storage_uri"] = object_storage(state)
@@ -233,6 +253,7 @@ def local_settings(port: int, state: Path = STATE) -> LocalSettings:
         },
         variables=variables,
         password=generated["password"],
+        is_new=is_new,
     )
 
 
@@ -240,10 +261,11 @@ def write_settings(settings: LocalSettings, state: Path = STATE) -> None:
     """Write airflow.cfg, the users' passwords and `environment`, a file to source before using `airflow` by hand."""
     parser = configparser.RawConfigParser()
     parser.read_dict(settings.config)
-    state.mkdir(parents=True, exist_ok=True)
+    make_private(state)
     (state / "object-storage").mkdir(exist_ok=True)
-    with (state / "airflow.cfg").open("w") as file:
-        parser.write(file)
-    write_private(state / "passwords.json", json.dumps({USER: settings.password}))
+    text = io.StringIO()
+    parser.write(text)
+    write_private(state / "airflow.cfg", text.getvalue())
+    write_private(passwords_file(state), json.dumps({USER: settings.password}))
     lines = [f"{name}='{value}'" for name, value in {**settings.environment, **settings.secrets}.items()]
     write_private(state / "environment", "\n".join(lines) + "\n")

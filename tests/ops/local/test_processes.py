@@ -20,6 +20,7 @@ from airflow_ops.local.settings import LocalSettings, local_settings
 COMPONENT = f"""#!{sys.executable}
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+open("made-by-" + sys.argv[1], "w").close()
 print(child.pid, flush=True)
 time.sleep(600)
 """
@@ -60,6 +61,15 @@ def test_what_runs_is_not_started_again(own: local.LocalProcesses, free_settings
     after = {name: process.pid for name, process in own.alive().items()}
     assert {name for name in local.COMPONENTS if before[name] != after[name]} == {"triggerer"}
     assert own.port() == free_settings.port
+
+
+def test_nobody_else_may_read_what_a_component_writes(
+    own: local.LocalProcesses, free_settings: LocalSettings, tmp_path: Path
+) -> None:
+    own.start_missing(free_settings)
+    files = [tmp_path / f"made-by-{name}" for name in local.COMPONENTS]
+    wait_for(lambda: all(file.exists() for file in files))
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
 def test_stop_ends_the_children_too(own: local.LocalProcesses, free_settings: LocalSettings) -> None:

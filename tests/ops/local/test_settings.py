@@ -11,6 +11,7 @@ import pytest
 from airflow_ops.console import ProblemError
 from airflow_ops.environments.environment import Environment
 from airflow_ops.environments.values import merge
+from airflow_ops.local import command
 from airflow_ops.local import settings as local
 
 PORT = 18080
@@ -76,6 +77,36 @@ def test_secret_files_are_private_and_the_rest_holds_no_secret(tmp_path: Path) -
     for secret in (made.password, *made.secrets.values()):
         assert secret not in written
         assert secret not in repr(made)
+
+
+def test_nobody_else_may_look_into_the_folder(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o755)
+    for name in ("airflow.db", "airflow.cfg"):
+        (state / name).write_text("from an earlier version")
+        (state / name).chmod(0o644)
+    local.write_settings(local.local_settings(PORT, state), state)
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in state.iterdir() if path.is_file()}
+    assert modes.keys() >= {"airflow.db", "airflow.cfg", "secrets.json"}
+    assert set(modes.values()) == {0o600}, modes
+
+
+def test_a_folder_that_a_secret_makes_is_private(tmp_path: Path) -> None:
+    local.local_settings(PORT, tmp_path / "state")
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+
+
+def test_the_password_is_shown_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report: dict[str, Any] = {"components": [{"name": "api-server", "healthy": True}], "dag_runs": {}}
+    report |= {"warehouse": {}, "url": "http://127.0.0.1:18080"}
+    first, later = local.local_settings(PORT, tmp_path), local.local_settings(PORT, tmp_path)
+    command._print_summary(report, first)
+    assert first.password in capsys.readouterr().out
+    command._print_summary(report, later)
+    shown = capsys.readouterr().out
+    assert first.password not in shown
+    assert "passwords.json" in shown
 
 
 def test_airflow_reads_what_was_written(tmp_path: Path) -> None:
