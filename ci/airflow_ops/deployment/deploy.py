@@ -26,11 +26,13 @@ def deploy(
 ) -> None:
     """Deploy an environment to the cluster of kubectl's context: preflight, platform with migration, Airflow, smoke.
 
-    Nothing is changed unless the preflight succeeds. A deploy that was cut off
-    can be run again, and a deploy that changes nothing restarts nothing. While
-    another operation changes the environment, it is named and the exit code is 3.
-    Another version of Airflow comes with `upgrade`. Where that says that both
-    versions cannot work on one schema: `deploy --maintenance-window`.
+    Nothing is changed unless the preflight succeeds; only a namespace that is
+    missing is made before, for the lock and for the pod that tries the image. A
+    deploy that was cut off can be run again, and one that changes nothing
+    restarts nothing. While another operation changes the environment, it is
+    named and the exit code is 3. Another version of Airflow comes with
+    `upgrade`. Where that says that both versions cannot work on one schema:
+    `deploy --maintenance-window`.
 
     Example: airflow-ops deploy dev
     """

@@ -1,4 +1,4 @@
-"""The checks before a deploy changes anything."""
+"""The checks before a deploy changes anything; only a missing namespace is made, for the lock and the probe's pod."""
 
 import ast
 import json
@@ -96,6 +96,7 @@ def check_files(cluster: Cluster) -> list[Manifest]:
     check_kinds(cluster, manifests)
     _passed("the cluster knows every kind")
     check_namespace(cluster)
+    _passed(f"namespace {cluster.namespace} is there and restricts pods")
     return manifests
 
 
@@ -139,7 +140,7 @@ class Schema:
 
 
 def check_cluster(cluster: Cluster, manifests: list[Manifest]) -> Schema:
-    """Check what the manifests need on the cluster; print a line for each check that succeeds.
+    """Check what the manifests need on the cluster, then make missing priority classes; print a line for each check.
 
     Args:
         cluster: The environment; its namespace exists.
@@ -151,12 +152,13 @@ def check_cluster(cluster: Cluster, manifests: list[Manifest]) -> Schema:
     Raises:
         ProblemError: A check fails; the object or key is named.
     """
-    check_priority_classes(cluster)
-    _passed(f"namespace {cluster.namespace} and the priority classes are there")
     check_secrets(cluster, manifests)
     _passed("every Secret is there or will be made")
     schema = probe_image(cluster)
     _passed("the image starts, imports what Airflow and the DAGs name, and reaches the database")
+    # At last, because it makes those that are missing.
+    check_priority_classes(cluster)
+    _passed("the priority classes are there")
     return schema
 
 
