@@ -93,6 +93,12 @@ def test_tokens_are_where_they_are_used(environment: Rendered) -> None:
 KEYS = {
     # It signs sessions and requests for logs.
     "AIRFLOW__API__SECRET_KEY": {"airflow-blue-api-server", "airflow-blue-triggerer", "airflow-migrate"},
+    # It decrypts connections and variables.
+    "AIRFLOW__CORE__FERNET_KEY": {
+        *(f"airflow-blue-{name}" for name in ("api-server", "scheduler", "dag-processor", "triggerer")),
+        "airflow-migrate",
+        "airflow-rotate-fernet-key",
+    },
     # Airflow takes the ordinary URL away from DAG code, and leaves this one.
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": {"airflow-blue-api-server"},
 }
@@ -104,6 +110,37 @@ def test_a_key_of_airflow_is_where_it_is_used(charts: Charts, overlays: tuple[st
     for variable, names in KEYS.items():
         having = {pod.manifest.name for pod in environment.pods() if f'"{variable}"' in json.dumps(pod.spec)}
         assert {re.sub(r"(airflow-migrate)-.*", r"\1", name) for name in having} == names, variable
+
+
+def test_a_pod_says_itself_that_it_has_no_token(environment: Rendered) -> None:
+    """An account may be changed, and then every pod of it that is made anew would have a token."""
+    for pod in environment.pods():
+        if account_of(pod) not in TOKENS:
+            assert pod.spec.get("automountServiceAccountToken") is False, pod.manifest.identity
+
+
+def test_a_pod_without_a_projected_token_of_its_own_leaves_it_to_its_account(charts: Charts) -> None:
+    """The triggerer of this overlay reads secrets with the token that Kubernetes mounts."""
+    spec = next(p.spec for p in charts.environment("prod", "secrets-kubernetes").pods() if "triggerer" in account_of(p))
+    assert "automountServiceAccountToken" not in spec
+
+
+def test_the_key_of_tokens_is_in_the_containers_that_use_it_alone(environment: Rendered) -> None:
+    holders = {
+        (pod.manifest.name, container.spec["name"])
+        for pod in environment.pods()
+        for container in policies.containers(pod)
+        if any(mount["name"] == "jwt" for mount in container.spec.get("volumeMounts") or [])
+    }
+    assert holders == {("airflow-blue-api-server", "api-server"), ("airflow-blue-scheduler", "scheduler")}
+
+
+def test_what_deletes_old_rows_and_pods_knows_no_connection_of_dags(environment: Rendered) -> None:
+    pods = {pod.manifest.name: json.dumps(pod.spec) for pod in environment.pods() if "cleanup" in pod.manifest.name}
+    assert pods.keys() == {"airflow-blue-cleanup", "airflow-blue-database-cleanup"}
+    for name, spec in pods.items():
+        assert "airflow-metadata" in spec, "it looks at the right pods"
+        assert not {"airflow-connections", "airflow-git"} & set(re.findall(r"[a-z-]+", spec)), name
 
 
 @pytest.mark.parametrize("overlay", ["secrets-vault", "secrets-kubernetes"])

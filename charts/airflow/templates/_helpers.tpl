@@ -56,3 +56,19 @@ look at this when the official chart is upgraded.
 {{- define "airflow_pod_template_file" -}}
 {{ .Values.airflowHome }}/official_pod_template
 {{- end -}}
+
+{{/*
+What the official chart writes beside the name of a pod's account. Its scheduler also says there that Kubernetes mounts no token, and the
+other components have no key for that: this says it for each component whose account has none. The component is the folder of the
+template that is rendered.
+*/}}
+{{- define "serviceLinks" -}}
+{{- if ne .Values.enableServiceLinks nil -}}
+enableServiceLinks: {{ .Values.enableServiceLinks }}
+{{- end }}
+{{- $component := .Template.Name | dir | base -}}
+{{- $values := get .Values ($component | camelcase | untitle) | default dict -}}
+{{- if and (ne $component "scheduler") (not (dig "serviceAccount" "automountServiceAccountToken" true $values)) }}
+automountServiceAccountToken: false
+{{- end -}}
+{{- end -}}
