@@ -1,73 +1,18 @@
 """One operation at a time: against an API server that knows one Lease and refuses a write to an older version of it."""
 
-import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
-from kubernetes import client
 
 from airflow_ops.cluster import lease
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.console import TRY_AGAIN, ProblemError
 from airflow_ops.environments.environment import Environment
-
-
-@dataclass
-class LeaseServer:
-    """What the server holds, and how it answers.
-
-    Attributes:
-        stored: The Lease; None where there is none.
-        is_away: Whether every request fails.
-        loses_answers: Whether it does what it is asked to, and then fails.
-    """
-
-    stored: dict[str, Any] | None = None
-    is_away: bool = False
-    loses_answers: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def answer(self, method: str, body: Any) -> tuple[int, Any]:
-        with self.lock:
-            if self.is_away:
-                return 503, {"message": "away"}
-            if method == "GET":
-                return (200, self.stored) if self.stored else (404, {"message": "not found"})
-            version = body["metadata"].get("resourceVersion")
-            present = self.stored["metadata"]["resourceVersion"] if self.stored else None
-            if version != present:
-                return 409, {"message": "the object has been modified"}
-            for key in ("acquireTime", "renewTime"):
-                if key in body["spec"] and "." not in body["spec"][key]:
-                    return 400, {"message": f"{key} has no fraction"}
-            body["metadata"]["resourceVersion"] = str(int(present or 0) + 1)
-            self.stored = body
-            return (500, {"message": "lost"}) if self.loses_answers else (200, body)
-
-    def held_by(self, who: str, verb: str = "restore") -> None:
-        """Somebody else takes the Lease, or renews it."""
-        with self.lock:
-            version = int(self.stored["metadata"]["resourceVersion"]) if self.stored else 0
-            now = "2026-11-27T10:00:00.000001Z"
-            self.stored = {
-                "metadata": {
-                    "name": lease.NAME,
-                    "resourceVersion": str(version + 1),
-                    "annotations": {lease.VERB: verb},
-                },
-                "spec": {"holderIdentity": who, "leaseDurationSeconds": 30, "acquireTime": now, "renewTime": now},
-            }
-
-    @property
-    def holder(self) -> str:
-        return self.stored["spec"]["holderIdentity"] if self.stored else ""
+from support.lease_server import LeaseServer, serving
 
 
 @pytest.fixture
@@ -77,31 +22,12 @@ def server() -> LeaseServer:
 
 @pytest.fixture
 def cluster(server: LeaseServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    class Handler(BaseHTTPRequestHandler):
-        def _do(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else None
-            status, content = server.answer(self.command, body)
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            self.wfile.write(json.dumps(content).encode())
-
-        do_GET = do_POST = do_PUT = _do  # noqa: N815 the names that http.server calls
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
     monkeypatch.setattr(lease, "DURATION_SECONDS", 1.5)
     monkeypatch.setattr(lease, "RENEWAL_SECONDS", 0.2)
     made = Cluster(Environment("dev"), "test")
-    settings = client.Configuration(host=f"http://127.0.0.1:{http.server_port}")
-    settings.retries = False
-    monkeypatch.setattr(Cluster, "client", lambda _self, *, retries: client.ApiClient(settings))
-    yield made
-    http.shutdown()
+    with serving(lambda method, _path, body: server.answer(method, body)) as api:
+        monkeypatch.setattr(Cluster, "client", lambda _self, *, retries: api)
+        yield made
 
 
 def work(cluster: Cluster, during: Callable[[], object]) -> None:
