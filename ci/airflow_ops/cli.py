@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from airflow_ops.console import ProblemError, command_group, print_problem
+from airflow_ops.console import ProblemError, command_group, print_problem, unusable
 
 VERBS = {
     "up": "local.command:up",
@@ -83,6 +83,12 @@ def main() -> None:
     except ProblemError as problem:
         print_problem(problem)
         sys.exit(problem.exit_code)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        refused = unusable(error.filename, error)
+        print_problem(refused)
+        sys.exit(refused.exit_code)
     except Exception as error:
         # Only a verb that talks to a cluster has loaded the client whose errors these are.
         if "kubernetes" not in sys.modules:

@@ -34,6 +34,8 @@ class ProblemError(Exception):
         self.exit_code = exit_code
 
 
+LONGEST_NAME = 300
+"""Characters of a file's name in a message."""
 TRY_AGAIN = 3
 """Exit code where nothing is wrong with a command: the same one can succeed later, and a Job runs it again."""
 
@@ -65,6 +67,19 @@ def command_group(name: str, text: str, cls: type[TyperGroup] = TyperGroup, comp
 def fail(message: str, fix: str, exit_code: int = 1) -> ProblemError:
     """Make the error to raise, from what is wrong and what to do about it."""
     return ProblemError(message, fix, exit_code)
+
+
+def unusable(file: object, error: OSError) -> ProblemError:
+    """Make the error to raise where the operating system refuses a file."""
+    reason = error.strerror or str(error)
+    return fail(
+        f"{_short(str(file))} cannot be used: {reason}.", "Make it a file that you may use, or name another.", 2
+    )
+
+
+def _short(text: str) -> str:
+    """The two ends of a text that is too long to be read."""
+    return text if len(text) <= LONGEST_NAME else f"{text[:100]}...{text[-100:]}"
 
 
 def counted(number: int, noun: str) -> str:
@@ -118,8 +133,16 @@ def _show_blocks(filled: Table) -> None:
 
 def print_problem(problem: ProblemError) -> None:
     """Print a problem and its fix to standard error."""
-    err.print(styled("error", "bold red"), problem.message)
-    err.print(styled("fix  ", "bold"), problem.fix)
+    err.print(styled("error", "bold red"), plain(problem.message))
+    err.print(styled("fix  ", "bold"), plain(problem.fix))
+
+
+def plain(text: str) -> str:
+    """Text with every sign that is not shown as itself written as Python writes it in a literal.
+
+    A name that somebody gave may hold signs that clear the screen, or turn the direction of what follows.
+    """
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else repr(sign)[1:-1] for sign in text)
 
 
 @contextmanager

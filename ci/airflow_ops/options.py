@@ -23,4 +23,6 @@ InCluster = Annotated[
         "--in-cluster", help="Run it as a Job in the cluster, from HEAD of this checkout (docs/upgrading.md)."
     ),
 ]
+LONGEST_WAIT = 7 * 24 * 3600
+"""Seconds that a verb may be asked to wait."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a script.")]

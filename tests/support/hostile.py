@@ -29,11 +29,10 @@ WORDS = {
     "text from right to left": "dev\u202egnirts",
     "escape": "\x1b[2Jdev",
     "broken URL": "http://[",
-    "format": "{0.__class__}%s%n",
     "NaN": "NaN",
 }
 """Words by what is hostile about them. None has a NUL: the operating system ends an argument there."""
-FEW = ("option --output", "closing markup", "a second line", "not UTF-8", "long", "folder above", "escape")
+FEW = ("option --output", "closing markup", "a second line", "not UTF-8", "long", "folder above")
 """Enough for an argument that several commands take from one declaration (airflow_ops.options)."""
 NUMBERS = ("", "-1", "NaN", "-inf", "1e400", "9" * 30, "-" + "9" * 30, "0x10", "dev")
 
@@ -111,8 +110,13 @@ def call(words: tuple[str, ...], values: Mapping[str, str]) -> list[str]:
     return [*words, *options, "--", *arguments] if arguments else [*words, *options]
 
 
-def make_files(folder: Path) -> dict[str, Path]:
-    """Files that cannot be read, or not as what they should be, by what is hostile about them."""
+def make_files(folder: Path, *, with_contents: bool) -> dict[str, Path]:
+    """Paths at which there is no file, or none that can be read, by what is hostile about them.
+
+    Args:
+        folder: A folder, which is made.
+        with_contents: Whether there are also files that can be read, but not as what they should be.
+    """
     folder.mkdir()
     found = {name: folder / name.replace(" ", "-") for name in ("folder", "missing", "pipe", "loop", "dangling link")}
     found["folder"].mkdir()
@@ -122,8 +126,11 @@ def make_files(folder: Path) -> dict[str, Path]:
     found["below a file"] = folder / "empty/file"
     found["name too long"] = folder / ("a" * 10_000)
     found["memory of the process"] = Path("/proc/self/mem")
+    found["empty"] = folder / "empty"
+    found["empty"].touch()
+    if not with_contents:
+        return found
     contents: dict[str, bytes] = {
-        "empty": b"",
         "not UTF-8": b"dev: \xff\xfe\n",
         "binary": bytes(range(256)) * 16,
         "list": b"- dev\n- prod\n",

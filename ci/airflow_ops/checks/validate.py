@@ -12,7 +12,7 @@ from rich.text import Text
 
 from airflow_ops.checks import kubernetes_schemas, rendering, values_files
 from airflow_ops.checks.outcome import Outcome
-from airflow_ops.console import ProblemError, out, progress, show, styled, table
+from airflow_ops.console import ProblemError, fail, out, progress, show, styled, table
 from airflow_ops.environments import official_chart
 from airflow_ops.environments.environment import Environment, environment_names
 from airflow_ops.manifests.objects import KUBERNETES_VERSIONS, PARALLEL, Manifest, parse, releases, template
@@ -193,6 +193,8 @@ def validate(
 
     Example: airflow-ops validate staging prod
     """
+    if crd_schemas and not crd_schemas.is_dir():
+        raise fail(f"--crd-schemas {crd_schemas} is no folder.", "Name one, or leave it out.", 2)
     chosen = _choose(named)
     environments = [Environment.load(name, overlay) for name in chosen]
     # Before the checks start: several of them read the chart's folder at the same time.

@@ -203,12 +203,25 @@ def _is_in(environment: Environment, context: str) -> bool:
     return context == IN_CLUSTER and NAMESPACE_FILE.exists() and NAMESPACE_FILE.read_text() == environment.namespace
 
 
+def _check_kubeconfig() -> None:
+    """Check that what KUBECONFIG names can be read more than once: kubectl would wait for a pipe, or find it empty.
+
+    Raises:
+        ProblemError: One of its files is none.
+    """
+    for name in filter(None, os.environ.get("KUBECONFIG", "").split(os.pathsep)):
+        # A file that does not exist is no fault: kubectl passes it over.
+        if os.path.exists(name) and not os.path.isfile(name):  # noqa: PTH110, PTH113  they answer also where Path raises
+            raise fail(f"KUBECONFIG names {name}, which is no file.", "Name files, separated by colons.", 2)
+
+
 def connect(environment: Environment) -> Cluster:
     """The environment on the cluster of kubectl's current context.
 
     Raises:
         ProblemError: There is no current context, it is not one of this environment's, or the cluster does not answer.
     """
+    _check_kubeconfig()
     answer = programs.run("kubectl", ["config", "current-context"])
     if answer.returncode != 0:
         raise fail(

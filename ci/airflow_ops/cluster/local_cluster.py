@@ -80,7 +80,7 @@ def _lab(program: str) -> Path:
             f"{LAB_VARIABLE} is not set: it names the folder of the programs that make the cluster `lab`.",
             "Set it, use `--cluster kind`, or point KUBECONFIG at a cluster of your own.",
         )
-    path = Path(folder).resolve() / program
+    path = Path(folder).absolute() / program
     if not path.exists():
         raise fail(f"{path} does not exist.", f"Point {LAB_VARIABLE} at the folder that holds it.")
     return path

@@ -58,7 +58,8 @@ class Parse:
 @app.command()
 def parse(
     tenants: Annotated[
-        int, typer.Option(help="Number of generated tenants to measure in place of this repository.")
+        int,
+        typer.Option(min=0, max=9999, help="Number of generated tenants to measure in place of this repository."),
     ] = 0,
     as_json: AsJson = False,
 ) -> None:

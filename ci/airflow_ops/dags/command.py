@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from airflow_ops.console import command_group, counted, out, show, table
-from airflow_ops.options import AsJson, EnvironmentName, TrialOverlays
+from airflow_ops.options import LONGEST_WAIT, AsJson, EnvironmentName, TrialOverlays
 
 app = command_group("dags", "Make, inspect, check and run DAGs: new, lint, test, run-all, then push.")
 
@@ -15,6 +15,7 @@ Environment = Annotated[
     str | None,
     typer.Option("--env", metavar="ENV", help="An environment on a cluster; by default the Airflow of `make up`."),
 ]
+Hours = Annotated[int, typer.Option(min=1, max=87_600)]
 DagId = Annotated[str, typer.Argument(metavar="DAG")]
 Partition = Annotated[
     str | None, typer.Option(metavar="KEY", help="Day or month of the run, 2013-01-15 or 2013-01.", show_default=False)
@@ -87,7 +88,7 @@ def lint(
 
 @app.command()
 def inspect(
-    dag_id: DagId, env: Environment = None, overlay: TrialOverlays = None, hours: int = 24, as_json: AsJson = False
+    dag_id: DagId, env: Environment = None, overlay: TrialOverlays = None, hours: Hours = 24, as_json: AsJson = False
 ) -> None:
     """Show a DAG of a running Airflow: states, run times, failures, last runs, import errors.
 
@@ -112,11 +113,12 @@ def inspect(
 def slow(
     env: Environment = None,
     overlay: TrialOverlays = None,
-    days: int = 7,
+    days: Annotated[int, typer.Option(min=1, max=3650)] = 7,
     threshold: Annotated[
-        float, typer.Option(help="A task is slow if its 95th percentile is above so many seconds.")
-    ] = 300.0,
-    top: int = 20,
+        int,
+        typer.Option(min=0, max=LONGEST_WAIT, help="A task is slow if its 95th percentile is above so many seconds."),
+    ] = 300,
+    top: Annotated[int, typer.Option(min=1, max=1000)] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List the slowest tasks and DAG files of a running Airflow.
@@ -132,7 +134,7 @@ def slow(
         typer.echo(json.dumps({"tasks": [asdict(item) for item in tasks], "files": dict(files)}, indent=2))
         return
     if not tasks:
-        out.print(f"no task whose 95th percentile of {days} days is above {threshold:g} s")
+        out.print(f"no task whose 95th percentile of {days} days is above {threshold} s")
     _print_table(
         ("task", "runs", "p50 s", "p95 s", "max s"),
         [(t.task, str(t.count), *(f"{s:.1f}" for s in (t.p50, t.p95, t.longest))) for t in tasks],
@@ -163,7 +165,9 @@ def run_one(
 @app.command("run-all")
 def run_all(
     dags: Annotated[list[str] | None, typer.Argument(metavar="DAG", help="All of them by default.")] = None,
-    at_once: Annotated[int, typer.Option(help="Runs at the same time; two cores take no more than a few.")] = 4,
+    at_once: Annotated[
+        int, typer.Option(min=1, max=100, help="Runs at the same time; two cores take no more than a few.")
+    ] = 4,
     as_json: AsJson = False,
 ) -> None:
     """Run every DAG on the Airflow of `make up`, and check that each ends as expected.

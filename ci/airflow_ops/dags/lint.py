@@ -21,11 +21,16 @@ def files_of(names: Sequence[str]) -> list[Path]:
 
 def _file_of(name: str) -> Path:
     path = Path(name) if name.endswith(".py") else DAGS / name.partition("_")[0] / f"{name}.py"
-    path = path.resolve()
-    if not path.is_file():
-        raise fail(f"{name}: there is no {path}.", "`airflow-ops dags list` names all DAGs.")
+    try:
+        path = path.resolve()
+        is_file = path.is_file()
+    # Python raises the second one for a link that leads to itself.
+    except (OSError, RuntimeError, ValueError):
+        is_file = False
+    if not is_file:
+        raise fail(f"{name!r}: there is no such file in {DAGS}.", "`airflow-ops dags list` names all DAGs.")
     if not path.is_relative_to(DAGS):
-        raise fail(f"{name} is not in {DAGS}.", "Move it into the folder of its domain there.")
+        raise fail(f"{name!r} is not in {DAGS}.", "Move it into the folder of its domain there.")
     return path
 
 

@@ -55,13 +55,13 @@ def run_here(dag_id: str, partition: str | None, conf: str | None, up: bool) -> 
 
 
 def _moment(partition: str | None) -> str | None:
-    return datetime.combine(date_of(partition), time(tzinfo=UTC)).isoformat() if partition else None
+    return datetime.combine(date_of(partition), time(tzinfo=UTC)).isoformat() if partition is not None else None
 
 
 def _conf(conf: str | None) -> dict[str, Any] | None:
     try:
-        value = json.loads(conf) if conf else None
-    except json.JSONDecodeError as error:
+        value = json.loads(conf) if conf is not None else None
+    except (json.JSONDecodeError, RecursionError) as error:
         raise fail(f"--conf is not JSON: {error}.", "Write an object: --conf '{\"key\": 1}'.") from error
     if value is not None and not isinstance(value, dict):
         raise fail("--conf is not a JSON object.", "Write one: --conf '{\"key\": 1}'.")

@@ -13,7 +13,9 @@ from airflow_ops.environments.configuration import read_names
 from airflow_ops.paths import DAGS, ROOT
 
 TEMPLATES = Path(__file__).parent / "templates"
-OWNER = re.compile(r"[a-z][a-z0-9-]*")
+OWNER = re.compile(r"[a-z][a-z0-9-]{0,62}")
+LONGEST_ID = 200
+"""Signs of a DAG's id: Airflow keeps 250, and a file system 255 of a name, which the test's has with some more."""
 
 
 def scaffold(dag_id: str, owner: str, schedule: str | None) -> list[str]:
@@ -65,9 +67,9 @@ def scaffold(dag_id: str, owner: str, schedule: str | None) -> list[str]:
 
 
 def _check(dag_id: str, domain: str, owner: str, schedule: str | None) -> None:
-    if not re.fullmatch(NAME.format(domain="[a-z][a-z0-9]*"), dag_id):
+    if len(dag_id) > LONGEST_ID or not re.fullmatch(NAME.format(domain="[a-z][a-z0-9]*"), dag_id):
         raise fail(
-            f"{dag_id!r} is not {{domain}}_{{action}}_{{target}} in small letters.",
+            f"{dag_id!r} is not {{domain}}_{{action}}_{{target}} in at most {LONGEST_ID} small letters.",
             "Name it like flights_export_carriers, or flights_export_carriers_v2 beside an older version.",
         )
     if reason := wrong_domain(domain):

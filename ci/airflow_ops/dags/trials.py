@@ -80,7 +80,7 @@ def load_trials(wanted: Sequence[str]) -> list[Trial]:
     for dag_id in (*wanted, *written):
         if dag_id not in known:
             where = "" if dag_id in wanted else f"{FILE.name}: "
-            raise fail(f"{where}there is no DAG {dag_id}.", "`airflow-ops dags list` shows all DAGs.")
+            raise fail(f"{where}there is no DAG {dag_id!r}.", "`airflow-ops dags list` shows all DAGs.")
     trials = {dag_id: list(_trials(dag_id, written.get(dag_id, [Entry()]), known)) for dag_id in known}
     return [trial for dag_id in _ordered(trials, list(wanted) or known) for trial in trials[dag_id]]
 

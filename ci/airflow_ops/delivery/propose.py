@@ -1,6 +1,7 @@
 """`propose`: a pull request with a release, or with the version that an environment is to follow."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,10 +18,13 @@ from airflow_ops.commits import git
 from airflow_ops.console import ProblemError, fail, out, styled
 from airflow_ops.delivery.changelog import sections
 from airflow_ops.delivery.follow import MAIN
+from airflow_ops.delivery.images import TAG
+from airflow_ops.delivery.release import VERSION
 from airflow_ops.environments import official_chart
 from airflow_ops.environments.environment import FILE
 from airflow_ops.paths import ROOT
 
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 LONGEST = 60_000
 """Characters of a text on GitHub, which takes 65,536."""
 
@@ -52,6 +56,7 @@ def propose(
 
     Example: airflow-ops propose prod v0.2.0
     """
+    _check(what, version)
     # Before anything is written: a commit needs an author.
     git("var", "GIT_COMMITTER_IDENT")
     git("fetch", "--quiet", "--tags", "origin", "main")
@@ -65,6 +70,19 @@ def propose(
         _git(root, "push", "--quiet", "--force", "origin", f"HEAD:refs/heads/{proposal.branch}")
     _open(proposal)
     out.print(styled("ok", "green"), proposal.title)
+
+
+def _check(what: str, version: str) -> None:
+    """Check the words before main is fetched and checked out; what main says of them is seen there.
+
+    Raises:
+        ProblemError: A word is malformed.
+    """
+    if not NAME.fullmatch(what):
+        raise fail(f"{what!r} is neither `release` nor the name of an environment.", f"Name one of {FILE}.", 2)
+    wanted = VERSION if what == "release" else TAG
+    if (version or what != "release") and not wanted.fullmatch(version):
+        raise fail(f"{version!r} is no version.", "Write 0.2.0 after `release`, v0.2.0 after an environment.", 2)
 
 
 @contextmanager

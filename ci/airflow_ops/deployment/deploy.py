@@ -11,7 +11,7 @@ from airflow_ops.console import out, styled
 from airflow_ops.deployment import cluster_addresses, dag_push, helm, live_checks, maintenance, preflight, smoke
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import active_colour, releases
-from airflow_ops.options import EnvironmentName, TrialOverlays
+from airflow_ops.options import LONGEST_WAIT, EnvironmentName, TrialOverlays
 
 
 def deploy(
@@ -21,7 +21,7 @@ def deploy(
         bool, typer.Option("--maintenance-window", help="Stop Airflow, then bring another version of it.")
     ] = False,
     wait_for_tasks: Annotated[
-        int, typer.Option(min=0, help="Seconds that a maintenance window waits for running tasks.")
+        int, typer.Option(min=0, max=LONGEST_WAIT, help="Seconds that a maintenance window waits for running tasks.")
     ] = 1800,
 ) -> None:
     """Deploy an environment to the cluster of kubectl's context: preflight, platform with migration, Airflow, smoke.

@@ -12,7 +12,8 @@ import httpx
 import typer
 import yaml
 
-from airflow_ops.console import fail, out
+from airflow_ops.console import fail, out, unusable
+from airflow_ops.environments.configuration import read_yaml
 from airflow_ops.paths import ROOT
 
 DIGEST_ANNOTATION = "airflow-platform.io/airflow-chart-sha256"
@@ -59,8 +60,10 @@ def read_pin(root: Path = ROOT) -> Pin:
         ProblemError: Chart.yaml is missing, or lacks the dependency or the digest.
     """
     file = root / "charts/airflow/Chart.yaml"
+    if not file.exists():
+        raise fail(f"{file} does not exist.", "Run from a complete checkout of the repository.", 2)
     try:
-        chart: dict[str, Any] = yaml.safe_load(file.read_text())
+        chart: dict[str, Any] = read_yaml(file, file)
         dependency = next(d for d in chart["dependencies"] if d["name"] == "airflow")
         return Pin(
             name=dependency["name"],
@@ -69,9 +72,7 @@ def read_pin(root: Path = ROOT) -> Pin:
             sha256=chart["annotations"][DIGEST_ANNOTATION],
             folder=file.parent / "charts",
         )
-    except FileNotFoundError as missing:
-        raise fail(f"{file} does not exist.", "Run from a complete checkout of the repository.", 2) from missing
-    except (KeyError, StopIteration, TypeError) as lack:
+    except (KeyError, StopIteration, TypeError, AttributeError) as lack:
         raise fail(
             f"{file} does not pin the official chart ({lack}).",
             f"It needs a dependency `airflow` with version and repository, and the annotation {DIGEST_ANNOTATION}.",
@@ -109,7 +110,11 @@ def find_archive(pin: Pin, environ: Mapping[str, str]) -> Path | None:
 
 
 def _checked(path: Path, pin: Pin, fix: str) -> Path:
-    _check_digest(path.read_bytes(), str(path), pin, fix)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise unusable(path, error) from error
+    _check_digest(content, str(path), pin, fix)
     return path
 
 

@@ -48,5 +48,5 @@ def read_values(path: Path) -> Values:
         raise fail(f"{shown} holds a {type(content).__name__}.", "A values file is a map.", 2)
     for section, below in content.items():
         if not isinstance(below, dict | None):
-            raise fail(f"{shown}: {section} is not a map, found {below!r}.", "Write its keys below it.", 2)
+            raise fail(f"{shown}: {section} is not a map, found {below!r:.200}.", "Write its keys below it.", 2)
     return content

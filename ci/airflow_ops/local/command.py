@@ -35,7 +35,9 @@ HEALTH_KEYS = {"scheduler": "scheduler", "dag-processor": "dag_processor", "trig
 
 
 def up(
-    port: Annotated[int | None, typer.Option(help="Port of the web page; the next two ports serve logs.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65533, help="Port of the web page; the next two ports serve logs.")
+    ] = None,
 ) -> None:
     """Start Airflow on this machine and load January 2013 of the flights.
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from pydantic import BaseModel, PositiveInt, TypeAdapter
 
 from airflow_ops.console import fail
+from airflow_ops.environments.configuration import read_json
 from airflow_ops.local.settings import LocalSettings, log_ports, metadata_url
 from airflow_ops.paths import ROOT, STATE
 
@@ -38,6 +40,23 @@ class Identity:
             return None
 
 
+class Entry(BaseModel):
+    """One process in the file that records them; see `Identity`."""
+
+    pid: PositiveInt
+    created: float
+
+
+class Record(BaseModel):
+    """The file that records port and processes."""
+
+    port: PositiveInt
+    components: dict[str, Entry]
+
+
+RECORD = TypeAdapter(Record)
+
+
 @dataclass(frozen=True)
 class LocalProcesses:
     """The processes that belong to one state folder.
@@ -53,12 +72,20 @@ class LocalProcesses:
         """File that records port and processes."""
         return self.state / "processes.json"
 
+    def _record(self) -> Record | None:
+        """What the file records; None before the first start."""
+        if not os.path.lexists(self.record):
+            return None
+        return read_json(self.record, self.record, RECORD, "Delete it, after you have ended the processes it names.")
+
     def _read(self) -> dict[str, dict[str, float]]:
-        return json.loads(self.record.read_text())["components"] if self.record.exists() else {}
+        found = self._record()
+        return {name: entry.model_dump() for name, entry in found.components.items()} if found else {}
 
     def port(self) -> int | None:
         """Port of the last start, or None before the first."""
-        return int(json.loads(self.record.read_text())["port"]) if self.record.exists() else None
+        found = self._record()
+        return found.port if found else None
 
     def alive(self) -> dict[str, psutil.Process]:
         """Running processes by component."""

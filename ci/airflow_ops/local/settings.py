@@ -3,14 +3,17 @@
 import configparser
 import io
 import json
+import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cryptography.fernet import Fernet
+from pydantic import TypeAdapter
 
 from airflow_ops.console import fail
+from airflow_ops.environments.configuration import read_json
 from airflow_ops.environments.environment import Environment
 from airflow_ops.environments.values import Values
 from airflow_ops.paths import DAGS, PLUGINS, STATE
@@ -183,10 +186,19 @@ def _plain_environment(values: Values) -> dict[str, str]:
     return {entry["name"]: str(entry["value"]) for entry in entries if "value" in entry}
 
 
+SECRETS = ("password", "fernet", "jwt", "api")
+"""What the file with the secrets of this machine holds."""
+ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
+
+
 def _stored_secrets(path: Path) -> dict[str, str]:
     """The secrets of this machine: generated at the first start, then kept, because rows are encrypted with them."""
-    if path.exists():
-        stored: dict[str, str] = json.loads(path.read_text())
+    if os.path.lexists(path):
+        lost = "It is needed to read the database beside it: bring it back, or delete that whole folder."
+        stored = read_json(path, path, ANYTHING, lost)
+        # Not by a model, whose errors show what they found.
+        if not isinstance(stored, dict) or not all(isinstance(stored.get(name), str) for name in SECRETS):
+            raise fail(f"{path} does not hold {', '.join(SECRETS)}.", lost, 2)
         return stored
     generated = {
         "password": secrets.token_urlsafe(12),

@@ -14,12 +14,13 @@ import yaml
 from airflow_ops import programs
 from airflow_ops.console import fail
 from airflow_ops.environments import official_chart
+from airflow_ops.environments.configuration import read_yaml
 from airflow_ops.environments.environment import Environment
 from airflow_ops.paths import ROOT
 
 
 def _kubernetes_versions() -> tuple[str, ...]:
-    chart = yaml.safe_load((ROOT / "charts/platform/Chart.yaml").read_text())
+    chart = read_yaml(ROOT / "charts/platform/Chart.yaml", "charts/platform/Chart.yaml")
     listed = chart["annotations"]["airflow-platform.io/kubernetes-versions"]
     return tuple(f"{version.strip()}.0" for version in listed.split(","))
 

@@ -30,12 +30,13 @@ def _written_before(folder: Path) -> set[str]:
     """The files of an earlier render, by their paths in the folder.
 
     Raises:
-        ProblemError: The folder contains files and was not written by render.
+        ProblemError: It, or a part of its path, is no folder; or it contains files and was not written by render.
     """
-    if not folder.exists():
+    nearest = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
+    if not nearest.is_dir():
+        raise fail(f"{nearest} is no folder.", "Name one, or one that is to be made.", exit_code=2)
+    if nearest != folder:
         return set()
-    if not folder.is_dir():
-        raise fail(f"{folder} is a file.", "Name a folder.", exit_code=2)
     mark = folder / MARK
     if not mark.exists():
         if any(folder.iterdir()):
@@ -105,6 +106,8 @@ def render(
     Example: airflow-ops render prod out/prod
     """
     environment = Environment.load(name, overlay)
+    # Before the work of rendering: a folder that cannot be used is told at once.
+    _written_before(folder)
     manifests = render_environment(environment, colour)
     write(manifests, environment.namespace, folder)
     counts = ", ".join(

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import typer
-import yaml
+from pydantic import BaseModel, TypeAdapter
 from rich.table import Table
 
 from airflow_ops.cluster.connection import connect
 from airflow_ops.console import ProblemError, command_group, counted, fail, out, progress, show, styled, table
+from airflow_ops.environments.configuration import read_checked
 from airflow_ops.environments.environment import Environment
 from airflow_ops.monitoring import prometheus
 from airflow_ops.monitoring.alert_routing import routing
@@ -25,6 +26,21 @@ app = command_group(
     "alerts", "The alerts of charts/platform: list and explain them, and test them against a live Prometheus."
 )
 app.command("routing")(routing)
+
+
+class Group(BaseModel):
+    """A group of a rule file."""
+
+    rules: list[dict[str, Any]]
+
+
+class RuleFile(BaseModel):
+    """A file of the folder `RULES`."""
+
+    groups: list[Group]
+
+
+RULE_FILE = TypeAdapter(RuleFile)
 
 
 @dataclass(frozen=True)
@@ -68,8 +84,9 @@ def _alert(rule: dict[str, Any]) -> Alert:
 
 def load_alerts() -> list[Alert]:
     """Every alert of charts/platform/files/rules, in the order of files and rules."""
-    contents = [yaml.safe_load(path.read_text()) for path in sorted(RULES.glob("*.yaml"))]
-    rules = [rule for content in contents for group in content["groups"] for rule in group["rules"]]
+    shape = "A rule file has groups, each with rules."
+    contents = [read_checked(path, path.relative_to(ROOT), RULE_FILE, shape) for path in sorted(RULES.glob("*.yaml"))]
+    rules = [rule for content in contents for group in content.groups for rule in group.rules]
     return [_alert(rule) for rule in rules if "alert" in rule]
 
 
@@ -86,7 +103,7 @@ def _find(name: str) -> Alert:
     found = {alert.name.lower(): alert for alert in load_alerts()}
     wanted = name.lower()
     if wanted not in found:
-        raise fail(f"there is no alert {name}.", "`airflow-ops alerts list` shows all alerts.", 2)
+        raise fail(f"there is no alert {name!r}.", "`airflow-ops alerts list` shows all alerts.", 2)
     return found[wanted]
 
 

@@ -1,6 +1,7 @@
 """The HTTP API of a Prometheus, and how to find the one that watches an environment on its cluster."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,8 +29,15 @@ class Prometheus:
     """The HTTP API of a Prometheus, or of a compatible server (Thanos, Mimir)."""
 
     def __init__(self, url: str) -> None:
-        """Query the Prometheus at `url`, with the bearer token of the environment variable PROMETHEUS_TOKEN."""
+        """Query the Prometheus at `url`, with the bearer token of the environment variable PROMETHEUS_TOKEN.
+
+        Raises:
+            ProblemError: The token cannot be one.
+        """
         token = os.environ.get(TOKEN)
+        # Checked here because httpx would show it in its error.
+        if token and not re.fullmatch(r"[!-~]+", token):
+            raise fail(f"{TOKEN} holds a sign that no header may have.", "Set it to one line of ASCII, no blanks.", 2)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.url = url.rstrip("/")
         self._client = httpx.Client(headers=headers, timeout=TIMEOUT_SECONDS)
@@ -47,9 +55,10 @@ class Prometheus:
         """
         try:
             answer = self._client.get(f"{self.url}/api/v1/{path}", params=parameters)
-        except httpx.HTTPError as error:
+        # The others are for what is no URL at all.
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise fail(
-                f"no Prometheus answers at {self.url}: {error}.", "Correct --url, or start that Prometheus."
+                f"no Prometheus answers at {self.url!r}: {error}.", "Correct --url, or start that Prometheus."
             ) from error
         if answer.status_code in (401, 403):
             raise fail(f"{self.url} refuses the request ({answer.status_code}).", f"Set {TOKEN} to a bearer token.")

@@ -12,7 +12,7 @@ from airflow_ops.cluster.connection import connect
 from airflow_ops.colours.record import refuse_open
 from airflow_ops.console import fail
 from airflow_ops.environments.environment import Environment
-from airflow_ops.options import EnvironmentName, TrialOverlays
+from airflow_ops.options import LONGEST_WAIT, EnvironmentName, TrialOverlays
 from airflow_ops.rotation import sequence
 from airflow_ops.rotation.context import RotationContext
 from airflow_ops.rotation.sequence import Step
@@ -37,6 +37,7 @@ def rotate(
         int | None,
         typer.Option(
             min=0,
+            max=LONGEST_WAIT,
             metavar="SECONDS",
             help="jwt: trust the old key for at least so many seconds; with 86400 users and scripts need no new login.",
         ),

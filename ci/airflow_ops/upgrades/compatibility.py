@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from airflow_ops.cluster.connection import connect
 from airflow_ops.colours.record import ASKED_FOR, Phase, Record, RecordStore, Rehearsal, State
 from airflow_ops.console import counted, fail, out
+from airflow_ops.environments.configuration import read_json
 from airflow_ops.environments.environment import Environment
 from airflow_ops.options import TrialOverlays
 from airflow_ops.paths import ROOT
@@ -57,12 +58,7 @@ def read(path: Path) -> list[Pair]:
     Raises:
         ProblemError: It is no list of pairs.
     """
-    try:
-        return PAIRS.validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise fail(f"{path.name}: {where}: {first['msg']}.", "Correct it.", 2) from error
+    return read_json(path, path.name, PAIRS, "Correct it.")
 
 
 def of_record(record: Record, case: str) -> Pair:

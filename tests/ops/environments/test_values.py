@@ -25,7 +25,7 @@ def test_maps_merge_lists_replace_and_null_removes() -> None:
             r"values/dev.yaml is not YAML: key 'a' stands there twice, also on line 2",
         ),
         ("global: []\n", r"values/dev.yaml: global is not a map, found \[\]"),
-        ("global: {\udc80}\n", r"values/dev.yaml is not YAML: .*decode"),
+        ("global: {\udc80}\n", r"values/dev.yaml is not UTF-8: .*decode"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, complaint: str) -> None:

@@ -90,7 +90,7 @@ def test_a_folder_that_cannot_be_written_is_named(checkout: Checkout, tmp_path: 
     (tmp_path / "file").write_text("")
     answer = checkout.run("render", "dev", str(tmp_path / "file/out"))
     assert answer.returncode == 2
-    assert f"{tmp_path}/file/out cannot be written: Not a directory" in " ".join(answer.stderr.split())
+    assert f"{tmp_path}/file is no folder." in " ".join(answer.stderr.split())
 
 
 def test_what_cannot_be_rendered_changes_nothing(checkout: Checkout, tmp_path: Path) -> None:

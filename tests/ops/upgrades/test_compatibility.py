@@ -84,5 +84,5 @@ def test_the_page_of_this_repository_is_that_of_its_rehearsals() -> None:
 def test_a_file_that_is_no_list_of_pairs_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rehearsals.json"
     path.write_text('[{"source": "1", "target": "2"}]')
-    with pytest.raises(ProblemError, match=r"rehearsals.json: 0.seen: Field required"):
+    with pytest.raises(ProblemError, match=r"rehearsals.json: 0.seen: missing"):
         read(path)
