@@ -10,7 +10,8 @@ PROBELESS = re.compile(r".*-log-groomer")
 """A log groomer is a shell loop that sleeps: the official chart has no probe for it, and a crash ends the container."""
 
 CREDENTIALS_IN_URL = re.compile(
-    r"[a-z][a-z0-9+.-]*://[^/\s:@\"']*:(?!\$)[^/\s:@\"']+@"
+    # A scheme of bounded length: without the bound a text of a million letters takes hours.
+    r"[a-z][a-z0-9+.-]{0,40}://[^/\s:@\"']*:(?!\$)[^/\s:@\"']+@"
     # A token alone, as Git servers take it. With ssh a name stands there.
     r"|\bhttps?://(?!\$)[^/\s:@\"']+@"
 )
@@ -185,6 +186,27 @@ def holds_no_secret(manifest: Manifest) -> Iterator[str]:
             yield f"{path} holds a key or token: put it into a Secret"
 
 
+LARGEST_OBJECT = 1024 * 1024
+"""Bytes that Kubernetes allows the values of a ConfigMap or Secret to have together."""
+
+
+def fits_into_the_api(manifest: Manifest) -> Iterator[str]:
+    """Kubernetes refuses a larger one, but only when it is installed."""
+    if manifest.kind not in ("ConfigMap", "Secret"):
+        return
+    sizes = {
+        f"{part}.{key}": len(str(text).encode(errors="replace"))
+        for part in ("data", "binaryData", "stringData")
+        for key, text in (manifest.object.get(part) or {}).items()
+    }
+    if sum(sizes.values()) > LARGEST_OBJECT:
+        largest = max(sizes, key=lambda key: sizes[key])
+        yield (
+            f"has {sum(sizes.values()):,} bytes of {LARGEST_OBJECT:,}, most of them in {largest}: "
+            "shorten what the values put there"
+        )
+
+
 def _texts(node: object, path: str = "") -> Iterator[tuple[str, str]]:
     """Every string in an object, with its path."""
     if isinstance(node, str):
@@ -219,7 +241,8 @@ def check(manifests: list[Manifest]) -> list[Breach]:
     accounts = {m.name: m.object for m in manifests if m.kind == "ServiceAccount"}
     breaches: list[Breach] = []
     for manifest in manifests:
-        breaches += [Breach(manifest.identity, message) for message in holds_no_secret(manifest)]
+        messages = [*holds_no_secret(manifest), *fits_into_the_api(manifest)]
+        breaches += [Breach(manifest.identity, message) for message in messages]
         for pod in pods(manifest):
             messages = [*uses_no_host_resources(pod), *token_mount_is_set(pod, accounts)]
             breaches += [Breach(pod.identity, message) for message in messages]
