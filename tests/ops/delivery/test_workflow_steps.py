@@ -343,7 +343,7 @@ def test_an_environment_is_proposed_to_follow_a_version(runner: Runner, chart: N
         ("dev", "v0.1.0", "Argo CD does not bring dev"),
         ("nowhere", "v0.1.0", "environment 'nowhere' does not exist"),
         ("release", "--help", "'--help' is no version"),
-        ("staging", "", "is no version of this checkout"),
+        ("staging", "", "is no version"),
     ],
 )
 def test_what_cannot_be_proposed_is_named(runner: Runner, chart: None, what: str, version: str, complaint: str) -> None:
