@@ -42,13 +42,13 @@ def test_every_environment_is_backed_up_by_a_pod_that_can_do_nothing_else(enviro
     assert pod["automountServiceAccountToken"] is False
     containers = [*pod["initContainers"], *pod["containers"]]
     assert [c["name"] for c in containers] == ["connection", "dump", "store"]
-    secrets = {c["name"]: {e["valueFrom"]["secretKeyRef"]["key"] for e in c["env"] if "valueFrom" in e}
-               for c in containers}  # fmt: skip
-    # No Fernet key, and a role that may only read and write its database.
-    assert secrets == {
-        "connection": {"connection-direct"},
-        "dump": {"connection-direct"},
-        "store": {"connection-direct", "backup-key"},
+    found = {c["name"]: [e["valueFrom"]["secretKeyRef"] for e in c["env"] if "valueFrom" in e] for c in containers}
+    reader = {"name": "airflow-metadata-reader", "key": "connection-direct"}
+    # No Fernet key, and a role that may only read its database.
+    assert found == {
+        "connection": [reader],
+        "dump": [reader],
+        "store": [reader, {"name": "airflow-backup", "key": "backup-key"}],
     }
 
 
@@ -108,8 +108,10 @@ def script() -> Iterator[ModuleType]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["backup_script"] = module  # dataclasses look themselves up
+    sys.path.insert(0, str(ROOT / "charts/platform/files/scripts"))  # as for a script in its own folder
     spec.loader.exec_module(module)
     yield module
+    sys.path.remove(str(ROOT / "charts/platform/files/scripts"))
     del sys.modules["backup_script"]
 
 
@@ -639,6 +641,9 @@ def test_the_revisions_are_those_of_the_installed_airflow(script: ModuleType) ->
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Server]:
     with running_server() as running:
+        with beside(running) as cursor:
+            for owner in ("postgres", "keeper"):
+                cursor.execute(f"CREATE ROLE {owner}_reader LOGIN; CREATE ROLE {owner}_dag_code LOGIN")
         yield running
 
 
@@ -862,6 +867,35 @@ def test_whoever_looks_is_told_which_backups_are_authenticated(
         before: True,
         good: False,
     }
+
+
+def test_a_restored_database_can_be_read_by_those_who_could_read_the_former(
+    script: ModuleType, server: Server, folder: Any, tmp_path: Path
+) -> None:
+    name = put(script, folder, tmp_path, 1, **script.heads())
+    clear(server)
+    script.fetch(name)
+    load(script, server)
+    script.verify(name)
+    with beside(server, "airflow_restored", "postgres_reader") as cursor:
+        cursor.execute("SELECT FROM dag_run")
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            cursor.execute("DELETE FROM dag_run")
+
+
+def test_a_restore_on_a_server_without_a_role_says_so_before_anything_is_in_place(
+    script: ModuleType, server: Server, folder: Any, tmp_path: Path
+) -> None:
+    name = put(script, folder, tmp_path, 1, **script.heads())
+    clear(server)
+    script.fetch(name)
+    load(script, server)
+    with beside(server) as cursor:
+        cursor.execute("ALTER ROLE postgres_reader RENAME TO gone")
+        with pytest.raises(script.ProblemError, match="has no role postgres_reader"):
+            script.verify(name)
+        cursor.execute("ALTER ROLE gone RENAME TO postgres_reader")
+    assert comment(server, "airflow_restored") == "", "it cannot be swapped in"
 
 
 def test_a_login_that_acts_as_another_role_may_mark_it(

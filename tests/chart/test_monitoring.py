@@ -225,7 +225,7 @@ def test_the_monitor_finds_the_database_exporter_under_the_name_that_rules_know(
 def test_the_database_exporter_goes_straight_to_the_database_and_nowhere_else(render: Render) -> None:
     pod = database_exporter(platform(render, "prod"))["Deployment"]["spec"]["template"]["spec"]
     (variable,) = pod["containers"][0]["env"]
-    assert variable["valueFrom"]["secretKeyRef"] == {"name": "airflow-metadata", "key": "connection-direct"}
+    assert variable["valueFrom"]["secretKeyRef"] == {"name": "airflow-metadata-reader", "key": "connection-direct"}
     assert pod["automountServiceAccountToken"] is False
     assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
 

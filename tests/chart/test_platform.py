@@ -5,6 +5,7 @@ import importlib.util
 import json
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -267,7 +268,7 @@ def make_secrets() -> ModuleType:
     return module
 
 
-PURPOSES = ("database", "users", "metadata", "fernet", "jwt", "api", "backup", "git", "connections")
+PURPOSES = ("database", "users", "metadata", "metadataReader", "fernet", "jwt", "api", "backup", "git", "connections")
 
 
 def wanted(**changes: Any) -> dict[str, Any]:
@@ -314,6 +315,13 @@ def test_what_is_added_after_a_rotation_has_the_login_of_then(make_secrets: Modu
     del found["metadata"]["connection-async"]
     added = make_secrets.missing(wanted(), found)
     assert added["metadata"]["connection-async"] == "postgresql+psycopg://airflow_a:new@airflow-database:5432/airflow"
+
+
+def test_a_login_that_reads_gets_a_password_of_its_own(make_secrets: ModuleType) -> None:
+    made = make_secrets.missing(wanted(), {})
+    url = urlsplit(made["metadataReader"]["connection-direct"])
+    assert (url.username, url.path) == ("airflow_reader", "/airflow")
+    assert url.password not in json.dumps({key: made[key] for key in made if key != "metadataReader"})
 
 
 def test_an_unknown_connection_is_an_error(make_secrets: ModuleType) -> None:

@@ -143,6 +143,37 @@ def test_what_deletes_old_rows_and_pods_knows_no_connection_of_dags(environment:
         assert not {"airflow-connections", "airflow-git"} & set(re.findall(r"[a-z-]+", spec)), name
 
 
+LOGINS = {
+    # Reads everything.
+    "airflow-metadata-reader": {"airflow-backup", "airflow-database-exporter", "airflow-migrate"},
+}
+"""Secrets with a login of the database that is not its owner's, and the pods that have it. The migration tries each."""
+
+
+def test_a_login_of_the_database_is_where_it_is_used(charts: Charts) -> None:
+    environment = charts.environment("prod")
+    for secret, names in LOGINS.items():
+        having = {pod.manifest.name for pod in environment.pods() if f'"{secret}"' in json.dumps(pod.spec)}
+        assert {re.sub(r"(airflow-migrate)-.*", r"\1", name) for name in having} == names, secret
+
+
+OWNERS = {
+    "airflow-migrate",
+    "airflow-rotate-fernet-key",
+    "airflow-check-database-login",
+    *(f"airflow-blue-{name}" for name in ("api-server", "cleanup", "database-cleanup", "scheduler")),
+    *(f"airflow-blue-{name}" for name in ("dag-processor", "triggerer")),
+}
+"""Pods with the login that owns the metadata database."""
+
+
+@pytest.mark.parametrize("overlays", [(), ("oidc",)])
+def test_the_owner_of_the_database_is_where_it_is_used(charts: Charts, overlays: tuple[str, ...]) -> None:
+    environment = charts.environment("prod", *overlays)
+    having = {pod.manifest.name for pod in environment.pods() if '"airflow-metadata"' in json.dumps(pod.spec)}
+    assert {re.sub(r"(airflow-migrate)-.*", r"\1", name) for name in having} == OWNERS
+
+
 @pytest.mark.parametrize("overlay", ["secrets-vault", "secrets-kubernetes"])
 def test_a_secrets_backend_gives_nobody_a_right_to_pods(charts: Charts, overlay: str) -> None:
     """Its components have tokens, and DAG code runs in two of them."""

@@ -37,7 +37,7 @@ class Server:
         """Make its files, and start it with one database, airflow."""
         # It refuses to run as root.
         self._user = pwd.getpwnam("nobody").pw_name if os.geteuid() == 0 else None
-        self._programs, self.folder = programs, folder
+        self.programs, self.folder = programs, folder
         if self._user:
             shutil.chown(folder, self._user)
         self._run("initdb", "--auth=trust", "--username=postgres", "--no-sync", "--no-instructions")
@@ -50,7 +50,7 @@ class Server:
             connection.execute(text("CREATE ROLE watcher LOGIN IN ROLE pg_read_all_data"))
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [str(self._programs / program), "--pgdata", str(self.folder / "data"), *arguments]
+        command = [str(self.programs / program), "--pgdata", str(self.folder / "data"), *arguments]
         subprocess.run(command, user=self._user, cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
 
     def start(self) -> None:
@@ -80,8 +80,8 @@ def make_tables(server: Server, database: str = "airflow") -> None:
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
-    """A PostgreSQL with Airflow's tables; skips where there is none on this machine."""
+def running_server(*, tables: bool = True) -> Iterator[Server]:
+    """A PostgreSQL, with Airflow's tables if they are wanted; skips where there is none on this machine."""
     programs = _programs()
     if programs is None:
         pytest.skip("no PostgreSQL server on this machine (Debian and Ubuntu: apt install postgresql)")
@@ -89,7 +89,8 @@ def running_server() -> Iterator[Server]:
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     server = Server(programs, folder)
     try:
-        make_tables(server)
+        if tables:
+            make_tables(server)
         yield server
     finally:
         server.stop()

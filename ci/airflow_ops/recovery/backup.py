@@ -53,21 +53,27 @@ def container(template: Object, like: str, command: list[str], variables: dict[s
         template: The CronJob's jobTemplate.
         like: Name of the container whose image and mounts it takes.
         command: What it runs.
-        variables: Environment variable to the Secret's name and key; a variable whose key is missing is not set.
+        variables: Environment variable to the Secret's name and key; a variable whose key is missing is not set. They
+            replace those of the container.
     """
     pod = template["spec"]["template"]["spec"]
     base = next(c for c in [*pod["initContainers"], *pod["containers"]] if c["name"] == like)
-    kept = [variable for variable in base["env"] if variable["name"] != KEY]
     env = [
         {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": True}}}
         for variable, (secret, key) in variables.items()
     ]
+    kept = [each for each in base["env"] if each["name"] not in {*variables, KEY}]
     return {**base, "name": command[2], "command": command, "env": [*kept, *env]}
 
 
+def owner_login(cluster: Cluster) -> dict[str, tuple[str, str]]:
+    """The variable with the owner's login, with the Secret's name and key for it: a backup's own may only read."""
+    return {"CONNECTION": (cluster.environment.secret("metadata"), "connection-direct")}
+
+
 def admin_login(cluster: Cluster) -> dict[str, tuple[str, str]]:
-    """The environment variable with a login that may create databases, and the Secret's name and key for it."""
-    return {"CONNECTION_ADMIN": (cluster.environment.secret("metadata"), "connection-admin")}
+    """The same for the owner and for a login that may create databases."""
+    return {**owner_login(cluster), "CONNECTION_ADMIN": (cluster.environment.secret("metadata"), "connection-admin")}
 
 
 def key(cluster: Cluster) -> dict[str, tuple[str, str]]:

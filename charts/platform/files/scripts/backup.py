@@ -4,13 +4,14 @@
     backup.py store                  after pg_dump: check the dump, store it, delete what is too old
     backup.py look                   print the backups there are, and what the database holds
     backup.py fetch NAME             download a backup, check it, and make an empty database for it
-    backup.py verify NAME            after pg_restore: revision and Fernet key fit the restored database
+    backup.py verify NAME            after pg_restore: revision and Fernet key fit; the roles get their rights
     backup.py swap NAME [--discard-newer-runs]    put the restored database in the place of the present one
 
-Environment: CONNECTION (metadata database), CONNECTION_ADMIN (a role that may create databases; by default that
-of CONNECTION), FERNET_KEY (verify), AIRFLOW_VERSION, BACKUP (JSON: uri, storageOptions, keepDays, keepAtLeast,
-environment, namespace), BACKUP_KEY (keys separated by commas: the first one authenticates a new backup, all of them
-check), and ACCEPT_UNAUTHENTICATED (name of the one backup that is restored although no key authenticates it).
+Environment: CONNECTION (metadata database; of its owner, but `connection` and `store` may have that of a reader),
+CONNECTION_ADMIN (a role that may create databases; by default that of CONNECTION), FERNET_KEY (verify), AIRFLOW_VERSION,
+BACKUP (JSON: uri, storageOptions, keepDays, keepAtLeast, environment, namespace), BACKUP_KEY (keys separated by commas:
+the first one authenticates a new backup, all of them check), and ACCEPT_UNAUTHENTICATED (name of the one backup that is
+restored although no key authenticates it).
 A backup is NAME.dump, in pg_dump's custom format, and NAME.json, which is written last: without it there is no backup.
 NAME.json holds the checksum of the dump and an HMAC of everything else in it. Without the key nobody can make it, so
 who may only write to the folder cannot give us a dump of their own: restoring one runs whatever SQL is in it.
@@ -552,6 +553,20 @@ def fetch(name: str) -> dict[str, Any]:
     return {"fetched": name}
 
 
+def give_rights(database: sa.Connection) -> None:
+    """Give the roles beside the owner their rights in a restored database.
+
+    Raises:
+        ProblemError: A role is missing, or may do too much.
+    """
+    import database_rights  # type: ignore[import-not-found]  # beside this file
+
+    try:
+        database_rights.grant_in(database)
+    except database_rights.ProblemError as error:
+        raise ProblemError(str(error)) from None
+
+
 def number_of(server: sa.Connection, database: str) -> int | None:
     """The server's number of a database: another one gets another number, though it gets the same name."""
     found: int | None = server.scalar(
@@ -561,10 +576,10 @@ def number_of(server: sa.Connection, database: str) -> int | None:
 
 
 def verify(name: str) -> dict[str, Any]:
-    """Check that the restored database fits this image and this Fernet key, and mark it as whole.
+    """Check that the restored database fits this image and this Fernet key, give roles their rights, mark it as whole.
 
     Raises:
-        ProblemError: It does not, or it is not the one that this pod has made and loaded.
+        ProblemError: It does not, or it is not the one that this pod has made and loaded, or a role is missing.
     """
     backup = chosen(name)
     with connected(url().set(database=RESTORED)) as database:
@@ -577,6 +592,8 @@ def verify(name: str) -> dict[str, Any]:
         check_revisions(database, backup)
         decrypted = decrypt_all(database)
         runs = database.scalar(sa.text("SELECT count(*) FROM dag_run"))
+        # A dump holds no rights, because the server may lack their roles.
+        give_rights(database)
         # Through this connection: as long as it is there, no other database can have the name.
         mark(database, RESTORED, whole(name))
         database.commit()

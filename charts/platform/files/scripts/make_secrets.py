@@ -52,6 +52,19 @@ def database_url(driver: str, secret: str, user: str = "airflow", database: str 
     return f"postgresql+{driver}://{user}:{quote(secret, safe='')}@airflow-database:5432/{database}"
 
 
+def login(found: dict[str, str], role: str, keys: list[str]) -> dict[str, str]:
+    """A login of the metadata database under several keys; what is added gets the login that is there, if there is one.
+
+    Args:
+        found: Content of its Secret.
+        role: The role that it has at first.
+        keys: Keys with its address.
+    """
+    present = urlsplit(found.get("connection-direct", ""))
+    address = database_url("psycopg2", unquote(present.password or "") or password(), present.username or role)
+    return dict.fromkeys(keys, address)
+
+
 def private_key() -> str:
     """A new key to sign tokens with, PEM."""
     return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
@@ -80,8 +93,8 @@ def missing(wanted: Wanted, found: Secrets) -> Secrets:
     database = {name: password() for name in ("postgres", "airflow", "warehouse")} | found.get("database", {})
     users = {name: password() for name in wanted["users"]} | found.get("users", {})
     # A rotation gives Airflow another login than the first one.
-    login = urlsplit(found.get("metadata", {}).get("connection-direct", ""))
-    entry = {"secret": unquote(login.password or "") or database["airflow"], "user": login.username or "airflow"}
+    present = urlsplit(found.get("metadata", {}).get("connection-direct", ""))
+    entry = {"secret": unquote(present.password or "") or database["airflow"], "user": present.username or "airflow"}
     signing = found.get("jwt", {}).get("private-key") or private_key()
     connections = {
         "warehouse": lambda: connection(
@@ -101,6 +114,7 @@ def missing(wanted: Wanted, found: Secrets) -> Secrets:
             "connection-direct": database_url("psycopg2", **entry),
             "connection-admin": database_url("psycopg2", database["postgres"], "postgres", "postgres"),
         },
+        "metadataReader": login(found.get("metadataReader", {}), "airflow_reader", ["connection-direct"]),
         "fernet": {"fernet-key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()},
         "jwt": {"private-key": signing, "jwks": jwks(signing)},
         "api": {"api-secret-key": secrets.token_urlsafe(32)},

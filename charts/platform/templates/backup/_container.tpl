@@ -3,7 +3,7 @@
 {{- $backup := .root.Values.platform.backup -}}
 {{- $secrets := .root.Values.global.secrets -}}
 {{- $where := dict "environment" .root.Values.global.environment "namespace" .root.Release.Namespace -}}
-{{- $env := list (list "CONNECTION" $secrets.metadata "connection-direct") -}}
+{{- $env := list (list "CONNECTION" $secrets.metadataReader "connection-direct") -}}
 {{- if .sealed }}{{ $env = append $env (list "BACKUP_KEY" $secrets.backup "backup-key") }}{{ end -}}
 image: {{ .image }}
 securityContext: {{- include "platform.containerSecurity" .root | nindent 2 }}

@@ -24,6 +24,12 @@
 {{- ternary "true" "false" (not (empty .Values.platform.operations.revision)) -}}
 {{- end -}}
 
+{{/* Logins of the roles beside the owner as JSON: the variable and the Secret of each kind of role. Takes the root. */}}
+{{- define "migration.logins" -}}
+{{- $secrets := .Values.global.secrets -}}
+{{- dict "reader" (dict "variable" "READER_CONNECTION" "secret" $secrets.metadataReader) | toJson -}}
+{{- end -}}
+
 {{/* Name of the Job and its ConfigMap: the version for people, and a hash of everything that the Job runs with. Takes the root. */}}
 {{- define "migration.name" -}}
 {{- $p := .Values.platform -}}
@@ -31,6 +37,7 @@
   "airflow-platform" (include "platform.image" .) (include "migration.authManager" .)
   (.Files.Get "files/scripts/migrate.sh") (.Files.Get "files/scripts/schema_state.py") (.Files.Get "files/scripts/pools.py")
   (.Files.Get "files/scripts/users.py")
+  (.Files.Get "files/scripts/database_rights.py") (include "migration.logins" . | fromJson) $p.database.enabled
   (.Files.Get "files/pools.yaml" | fromYaml) (include "migration.variables" . | fromYaml) $p.users $p.migration
   (include "migration.claims" . | fromYamlArray) .Values.global.secrets .Values.global.secretsRevision (include "migration.leaveToUpgrade" .))) -}}
 {{- end -}}

@@ -1,0 +1,188 @@
+"""The database's roles beside the owner, on a real PostgreSQL that Airflow's own migration has filled."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from airflow_ops.paths import ROOT
+from support.airflow_processes import OWNER, READER, execute, migrated_server, rights
+from support.metadata_database import Server, running_database_exporter
+
+pytestmark = pytest.mark.xdist_group("database_rights")  # the migration runs once
+SCRIPTS = ROOT / "charts/platform/files/scripts"
+DENIED = "permission denied"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with migrated_server(tmp_path_factory.mktemp("airflow")) as server:
+        answer = rights(server.url(OWNER), "grant")
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+        yield server
+
+
+def refusal(server: Server, role: str, statement: str, database: str = "airflow") -> str:
+    """What the server says to a statement of a role; nothing where it obeys. What it did is taken back."""
+    try:
+        with server.engine(role, database).connect() as connection:
+            connection.execute(sa.text(statement))
+    except sa.exc.DBAPIError as error:
+        return str(error.orig)
+    return ""
+
+
+def logins(server: Server, **users: str) -> dict[str, str]:
+    """Environment of the script with a login for each kind of role."""
+    wanted = {kind: {"variable": kind.upper(), "secret": f"airflow-metadata-{kind}"} for kind in users}
+    return {"LOGINS": json.dumps(wanted), **{kind.upper(): server.url(user) for kind, user in users.items()}}
+
+
+@pytest.mark.parametrize("statement", ["SELECT * FROM ab_user", "SELECT * FROM dag_run", "SELECT * FROM log_id_seq"])
+def test_the_reader_reads(server: Server, statement: str) -> None:
+    assert refusal(server, READER, statement) == ""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE dag_run SET conf = NULL",
+        "INSERT INTO variable (key, val) VALUES ('a', 'b')",
+        "DELETE FROM log",
+        "SELECT nextval('log_id_seq')",
+        "SELECT * FROM dag_run FOR UPDATE",
+        "CREATE TABLE mine (a int)",
+        "CREATE TEMP TABLE mine (a int)",
+        "CREATE ROLE mine",
+    ],
+)
+def test_the_reader_does_nothing_else(server: Server, statement: str) -> None:
+    assert DENIED in refusal(server, READER, statement)
+
+
+@pytest.mark.parametrize("role", [READER])
+def test_no_role_runs_a_program(server: Server, role: str) -> None:
+    assert "superuser" in refusal(server, role, "COPY (SELECT 1) TO PROGRAM 'cat'")
+
+
+def test_the_exporter_reads_every_metric_as_the_reader(server: Server) -> None:
+    with running_database_exporter(server.url(READER)) as exporter:
+        read = {labels: value for (name, labels), value in exporter.scrape().items() if name.endswith("query_success")}
+    assert len(read) > 10
+    assert set(read.values()) == {1.0}, read
+
+
+def dump(server: Server, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Dump as the backup does, with the login of the reader."""
+    service = f"[metadata]\nhost={server.folder}\nuser={READER}\ndbname=airflow\n"
+    (folder / "pg_service.conf").write_text(service)
+    environment = {"PATH": f"{server.programs}:/usr/bin:/bin", "WORK": str(folder)}
+    environment["PGSERVICEFILE"] = str(folder / "pg_service.conf")
+    return subprocess.run(["bash", SCRIPTS / "backup_dump.sh"], env=environment, capture_output=True, text=True)
+
+
+def test_a_dump_of_the_reader_is_whole_and_can_be_loaded_where_no_role_is(server: Server, tmp_path: Path) -> None:
+    made = dump(server, tmp_path)
+    assert made.returncode == 0, made.stderr
+    execute(server, "CREATE DATABASE copy OWNER airflow")
+    (tmp_path / "pg_service.conf").write_text(f"[restored]\nhost={server.folder}\nuser={OWNER}\ndbname=copy\n")
+    environment = {"PATH": f"{server.programs}:/usr/bin:/bin", "WORK": str(tmp_path)}
+    environment["PGSERVICEFILE"] = str(tmp_path / "pg_service.conf")
+    loaded = subprocess.run(["bash", SCRIPTS / "backup_load.sh"], env=environment, capture_output=True, text=True)
+    assert loaded.returncode == 0, loaded.stderr
+    count = sa.text("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace")
+    counts = []
+    for database in ("airflow", "copy"):
+        with server.engine(database=database).connect() as connection:
+            counts.append(connection.scalar(count))
+    assert counts[0] == counts[1]
+    assert DENIED in refusal(server, READER, "SELECT * FROM dag_run", "copy"), "rights are given again, not dumped"
+    assert rights(server.url(OWNER, "copy"), "grant").returncode == 0
+    assert refusal(server, READER, "SELECT * FROM dag_run", "copy") == ""
+    execute(server, "DROP DATABASE copy", database="postgres")
+
+
+def test_nobody_can_stop_the_backups_with_a_large_object(server: Server, tmp_path: Path) -> None:
+    """Every role may make one, which only its owner may read."""
+    execute(server, "SELECT lo_create(4711)")
+    made = dump(server, tmp_path)
+    execute(server, "SELECT lo_unlink(4711)")
+    assert made.returncode == 0, made.stderr
+
+
+def test_a_table_of_a_later_migration_can_be_read_at_once(server: Server) -> None:
+    execute(server, "CREATE TABLE later (id serial)", role=OWNER)
+    assert refusal(server, READER, "SELECT * FROM later") == ""
+    execute(server, "DROP TABLE later", role=OWNER)
+
+
+def test_rights_that_somebody_added_are_taken_back(server: Server) -> None:
+    execute(server, f"GRANT ALL ON variable TO {READER}", role=OWNER)
+    execute(server, f"GRANT UPDATE (conf) ON dag_run TO {READER}", role=OWNER)
+    assert rights(server.url(OWNER), "grant").returncode == 0
+    assert DENIED in refusal(server, READER, "DELETE FROM variable")
+    assert DENIED in refusal(server, READER, "UPDATE dag_run SET conf = NULL")
+
+
+def test_a_missing_role_is_named_with_what_makes_it(server: Server) -> None:
+    execute(server, f"ALTER ROLE {READER} RENAME TO other")
+    answer = rights(server.url(OWNER), "grant")
+    execute(server, f"ALTER ROLE other RENAME TO {READER}")
+    assert answer.returncode == 1
+    assert answer.stdout.startswith("problem: ")
+    assert f"CREATE ROLE {READER} LOGIN PASSWORD" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "back", "named"),
+    [
+        ("GRANT airflow TO {0}", "REVOKE airflow FROM {0}", "member of airflow"),
+        ("ALTER ROLE {0} SUPERUSER", "ALTER ROLE {0} NOSUPERUSER", "superuser"),
+        ("ALTER ROLE {0} CREATEROLE", "ALTER ROLE {0} NOCREATEROLE", "rolcreaterole"),
+    ],
+)
+def test_a_role_that_may_more_is_refused(server: Server, change: str, back: str, named: str) -> None:
+    execute(server, change.format(READER))
+    answer = rights(server.url(OWNER), "grant")
+    execute(server, back.format(READER))
+    assert answer.returncode == 1
+    assert named in answer.stdout
+    assert READER in answer.stdout
+
+
+def test_a_schema_in_which_everybody_may_make_things_is_refused_where_it_is_not_the_owners(server: Server) -> None:
+    """As PostgreSQL 14 made it: a function there could be called by the owner in place of PostgreSQL's."""
+    execute(server, "ALTER SCHEMA public OWNER TO postgres", "GRANT CREATE ON SCHEMA public TO PUBLIC")
+    answer = rights(server.url(OWNER), "grant")
+    execute(server, "ALTER SCHEMA public OWNER TO pg_database_owner")
+    assert answer.returncode == 1
+    assert "REVOKE CREATE ON SCHEMA public FROM PUBLIC" in answer.stdout
+    assert rights(server.url(OWNER), "grant").returncode == 0, "as the schema's owner it can take the right itself"
+
+
+def test_logins_are_made_and_act_as_their_role_after_a_rotation_too(server: Server) -> None:
+    admin = {"CONNECTION_ADMIN": server.url("postgres", "postgres")}
+    execute(server, f"ALTER ROLE {READER} NOLOGIN")
+    wanted = logins(server, reader="airflow_reader_a")
+    wanted["READER"] = wanted["READER"].replace("airflow_reader_a@", "airflow_reader_a:fresh@")
+    for _ in range(2):
+        answer = rights(server.url(OWNER), "make", "grant", "check", **wanted, **admin)
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "airflow_reader_a logs in and acts as airflow_reader" in answer.stdout
+    assert "fresh" not in answer.stdout + answer.stderr
+    with server.engine().connect() as connection:
+        query = "SELECT rolname, left(rolpassword, 5), rolcanlogin FROM pg_authid WHERE rolname LIKE 'airflow_reader%'"
+        found = {name: (kind, may) for name, kind, may in connection.execute(sa.text(query))}
+    assert found == {"airflow_reader": (None, False), "airflow_reader_a": ("SCRAM", True)}
+    execute(server, f"ALTER ROLE {READER} LOGIN", "DROP ROLE airflow_reader_a")
+
+
+@pytest.mark.parametrize(("user", "named"), [(OWNER, "may act as airflow"), ("stranger", "does not work")])
+def test_a_login_that_is_not_that_of_the_role_is_named_with_its_secret(server: Server, user: str, named: str) -> None:
+    answer = rights(server.url(OWNER), "check", **logins(server, reader=user))
+    assert answer.returncode == 1
+    assert named in answer.stdout
+    assert "airflow-metadata-reader" in answer.stdout
