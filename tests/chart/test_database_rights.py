@@ -1,15 +1,18 @@
 """The database's roles beside the owner, on a real PostgreSQL that Airflow's own migration has filled."""
 
+import importlib.util
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import sqlalchemy as sa
 
 from airflow_ops.paths import ROOT
-from support.airflow_processes import OWNER, READER, execute, migrated_server, rights
+from support.airflow_processes import DAG_CODE, OWNER, READER, RIGHTS, execute, migrated_server, rights
 from support.metadata_database import Server, running_database_exporter
 
 pytestmark = pytest.mark.xdist_group("database_rights")  # the migration runs once
@@ -25,6 +28,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def module() -> ModuleType:
+    """The script."""
+    spec = importlib.util.spec_from_file_location("database_rights", RIGHTS)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def refusal(server: Server, role: str, statement: str, database: str = "airflow") -> str:
     """What the server says to a statement of a role; nothing where it obeys. What it did is taken back."""
     try:
@@ -33,6 +47,124 @@ def refusal(server: Server, role: str, statement: str, database: str = "airflow"
     except sa.exc.DBAPIError as error:
         return str(error.orig)
     return ""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM connection",
+        "SELECT * FROM variable",
+        "SELECT executor_config FROM task_instance",
+        "SELECT conf FROM dag_run",
+        "INSERT INTO trigger (classpath, kwargs, created_date) VALUES ('a', '{}', now()) RETURNING id",
+        "INSERT INTO ab_view_menu (id, name) VALUES (nextval('ab_view_menu_id_seq'), 'DAG:a')",
+        "INSERT INTO log (dttm, event) VALUES (now(), 'a') RETURNING id",
+        "UPDATE task_instance SET state = 'scheduled', next_kwargs = '{}', trigger_id = NULL",
+        "SELECT * FROM trigger FOR UPDATE SKIP LOCKED",
+        "SELECT * FROM dag FOR NO KEY UPDATE",
+        "DELETE FROM import_error",
+        "SELECT pg_advisory_xact_lock(1)",
+    ],
+)
+def test_the_code_of_dags_may_do_what_its_components_do(server: Server, statement: str) -> None:
+    assert refusal(server, DAG_CODE, statement) == ""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE task_instance SET executor_config = 'a pickle'",
+        "UPDATE task_instance_history SET executor_config = 'a pickle'",
+        "UPDATE task_instance SET dag_id = 'another', pool = 'another', queue = 'another'",
+        "INSERT INTO task_instance SELECT * FROM task_instance",
+        "SELECT password FROM ab_user",
+        "INSERT INTO ab_user_role (id, user_id, role_id) VALUES (1, 1, 1)",
+        "INSERT INTO ab_permission_view_role (id, permission_view_id, role_id) VALUES (1, 1, 1)",
+        "UPDATE ab_view_menu SET name = 'a'",
+        "UPDATE connection SET host = 'a'",
+        "INSERT INTO connection (conn_id, conn_type) VALUES ('a', 'http')",
+        "DELETE FROM connection",
+        "INSERT INTO variable (key, val) VALUES ('a', 'b')",
+        "UPDATE variable SET val = 'a'",
+        "UPDATE dag_run SET conf = NULL",
+        "INSERT INTO dag_run SELECT * FROM dag_run",
+        "DELETE FROM revoked_token",
+        "SELECT * FROM session",
+        "SELECT dttm, extra FROM log",
+        "UPDATE log SET event = 'a'",
+        "DELETE FROM log",
+        "DELETE FROM job",
+        "TRUNCATE import_error",
+        "CREATE TABLE mine (a int)",
+        "CREATE TEMP TABLE mine (a int)",
+        "CREATE FUNCTION public.count(int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE TRIGGER mine BEFORE INSERT ON xcom EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        "COMMENT ON DATABASE airflow IS 'restored from another'",
+    ],
+)
+def test_the_code_of_dags_may_not_do_what_only_others_do(server: Server, statement: str) -> None:
+    answer = refusal(server, DAG_CODE, statement)
+    assert DENIED in answer or "must be owner" in answer, answer
+
+
+def test_the_code_of_dags_does_not_become_somebody_else(server: Server) -> None:
+    for statement in (
+        "SET ROLE airflow",
+        "SET SESSION AUTHORIZATION airflow",
+        "SET session_replication_role = replica",
+    ):
+        assert DENIED in refusal(server, DAG_CODE, statement), statement
+
+
+def test_whoever_writes_a_former_try_chooses_no_pickle(server: Server) -> None:
+    """Without the trigger of PostgreSQL the role could give the API server any."""
+    columns = (
+        "task_instance_id, dag_id, task_id, run_id, map_index, try_number, max_tries, pool, pool_slots, executor_config"
+    )
+    values = "gen_random_uuid(), 'none', 'none', 'none', -1, {number}, 0, 'a', 1, '\\x8004'"
+    insert = f"INSERT INTO task_instance_history ({columns}) VALUES ({values})"  # noqa: S608
+    with server.engine().connect() as connection:
+        # Its foreign key needs a task instance, which is not what this is about.
+        connection.execute(sa.text("ALTER TABLE task_instance_history DROP CONSTRAINT task_instance_history_ti_fkey"))
+        for number, role in ((1, DAG_CODE), (2, OWNER)):
+            connection.execute(sa.text(f"SET LOCAL ROLE {role}"))
+            connection.execute(sa.text(insert.format(number=number)))
+        connection.execute(sa.text("RESET ROLE"))
+        query = "SELECT try_number, executor_config IS NULL FROM task_instance_history ORDER BY 1"
+        assert connection.execute(sa.text(query)).all() == [(1, True), (2, False)]
+
+
+def test_every_table_is_granted_or_refused_with_a_reason(server: Server, module: ModuleType) -> None:
+    """A new version of Airflow may bring one: look what DAG processor and triggerer do with it."""
+    tables = set(sa.inspect(server.engine()).get_table_names())
+    assert tables == module.GRANTED.keys() | module.REFUSED.keys()
+    assert not module.GRANTED.keys() & module.REFUSED.keys()
+    for table, listed in module.GRANTED.items():
+        there = {column["name"] for column in sa.inspect(server.engine()).get_columns(table)}
+        named = {column for group in re.findall(r"\(([^)]*)\)", listed) for column in group.split(", ")}
+        assert named <= there, table
+
+
+def test_a_table_that_the_list_does_not_know_is_named_and_closed(server: Server) -> None:
+    execute(server, "CREATE TABLE later (id serial)", role=OWNER)
+    answer = rights(server.url(OWNER), "grant")
+    closed = refusal(server, DAG_CODE, "SELECT * FROM later")
+    execute(server, "DROP TABLE later", role=OWNER)
+    assert answer.returncode == 0
+    assert "airflow_dag_code has no rights on tables that this list does not know: later" in answer.stdout
+    assert DENIED in closed
+
+
+def test_an_older_schema_gets_what_it_has(server: Server, module: ModuleType) -> None:
+    """Before a migration, and where an older Airflow is restored."""
+    with server.engine(OWNER).connect() as connection:
+        connection.execute(
+            sa.text("DROP TABLE asset_state_store; ALTER TABLE task_instance DROP COLUMN trigger_timeout")
+        )
+        module.grant_in(connection)
+        query = "SELECT has_column_privilege('airflow_dag_code', 'task_instance', :column, 'UPDATE')"
+        found = {c: connection.scalar(sa.text(query), {"column": c}) for c in ("state", "executor_config", "queue")}
+    assert found == {"state": True, "executor_config": False, "queue": False}
 
 
 def logins(server: Server, **users: str) -> dict[str, str]:
@@ -63,7 +195,7 @@ def test_the_reader_does_nothing_else(server: Server, statement: str) -> None:
     assert DENIED in refusal(server, READER, statement)
 
 
-@pytest.mark.parametrize("role", [READER])
+@pytest.mark.parametrize("role", [READER, DAG_CODE])
 def test_no_role_runs_a_program(server: Server, role: str) -> None:
     assert "superuser" in refusal(server, role, "COPY (SELECT 1) TO PROGRAM 'cat'")
 

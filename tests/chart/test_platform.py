@@ -90,7 +90,7 @@ def test_development_invents_its_secrets_and_the_others_take_them_from_a_store(e
     if name == "dev":
         assert (len(jobs), len(secrets)) == (1, 0)
     else:
-        assert (len(jobs), len(secrets)) == (0, 10)
+        assert (len(jobs), len(secrets)) == (0, 12)
     for secret in secrets.values():
         assert secret["spec"]["target"]["name"] == secret["metadata"]["name"]
         assert secret["spec"]["target"]["deletionPolicy"] == "Retain"
@@ -117,7 +117,7 @@ def test_who_makes_secrets_may_read_only_those(dev: Rendered) -> None:
     rules = dev.one("Role", "airflow-secrets")["rules"]
     for rule in rules:
         assert rule["resources"] == ["secrets"]
-        assert rule["verbs"] == ["create"] or len(rule["resourceNames"]) == 9
+        assert rule["verbs"] == ["create"] or len(rule["resourceNames"]) == 11
 
 
 def test_the_mirror_serves_what_the_bundle_asks_for(environment: Rendered) -> None:
@@ -268,7 +268,19 @@ def make_secrets() -> ModuleType:
     return module
 
 
-PURPOSES = ("database", "users", "metadata", "metadataReader", "fernet", "jwt", "api", "backup", "git", "connections")
+PURPOSES = (
+    "database",
+    "users",
+    "metadata",
+    "metadataReader",
+    "metadataDagCode",
+    "fernet",
+    "jwt",
+    "api",
+    "backup",
+    "git",
+    "connections",
+)
 
 
 def wanted(**changes: Any) -> dict[str, Any]:
@@ -317,11 +329,31 @@ def test_what_is_added_after_a_rotation_has_the_login_of_then(make_secrets: Modu
     assert added["metadata"]["connection-async"] == "postgresql+psycopg://airflow_a:new@airflow-database:5432/airflow"
 
 
-def test_a_login_that_reads_gets_a_password_of_its_own(make_secrets: ModuleType) -> None:
+@pytest.mark.parametrize(
+    ("purpose", "role", "keys"),
+    [
+        ("metadataReader", "airflow_reader", {"connection-direct"}),
+        ("metadataDagCode", "airflow_dag_code", {"connection", "connection-direct"}),
+    ],
+)
+def test_a_login_beside_the_owners_has_a_password_of_its_own(
+    make_secrets: ModuleType, purpose: str, role: str, keys: set[str]
+) -> None:
     made = make_secrets.missing(wanted(), {})
-    url = urlsplit(made["metadataReader"]["connection-direct"])
-    assert (url.username, url.path) == ("airflow_reader", "/airflow")
-    assert url.password not in json.dumps({key: made[key] for key in made if key != "metadataReader"})
+    assert made[purpose].keys() == keys
+    (address,) = set(made[purpose].values())
+    url = urlsplit(address)
+    assert (url.username, url.path) == (role, "/airflow")
+    assert url.password not in json.dumps({key: made[key] for key in made if key != purpose})
+
+
+def test_a_key_that_a_login_lacks_has_the_login_of_a_rotation(make_secrets: ModuleType) -> None:
+    found = make_secrets.missing(wanted(), {})
+    found["metadataDagCode"] = {"connection-direct": "postgresql+psycopg2://airflow_dag_code_a:new@h/airflow"}
+    added = make_secrets.missing(wanted(), found)
+    assert added.keys() == {"metadataDagCode"}
+    assert added["metadataDagCode"].keys() == {"connection"}
+    assert "//airflow_dag_code_a:new@" in added["metadataDagCode"]["connection"]
 
 
 def test_an_unknown_connection_is_an_error(make_secrets: ModuleType) -> None:

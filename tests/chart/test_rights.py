@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -144,6 +145,8 @@ def test_what_deletes_old_rows_and_pods_knows_no_connection_of_dags(environment:
 
 
 LOGINS = {
+    # The code of DAGs runs in the two, and can find the login.
+    "airflow-metadata-dag-code": {"airflow-blue-dag-processor", "airflow-blue-triggerer", "airflow-migrate"},
     # Reads everything.
     "airflow-metadata-reader": {"airflow-backup", "airflow-database-exporter", "airflow-migrate"},
 }
@@ -157,12 +160,41 @@ def test_a_login_of_the_database_is_where_it_is_used(charts: Charts) -> None:
         assert {re.sub(r"(airflow-migrate)-.*", r"\1", name) for name in having} == names, secret
 
 
+def test_a_component_has_one_address_of_the_database(charts: Charts) -> None:
+    """Of two variables with one name Kubernetes takes the last, and server-side apply refuses the pod."""
+    for pod in charts.environment("prod").pods():
+        for container in policies.containers(pod):
+            names = [variable["name"] for variable in container.spec.get("env") or []]
+            assert len(names) == len(set(names)), container.where
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"airflow": {"dagProcessor": {"env": [{"name": "A", "value": "b"}]}}}, ["dagProcessor.env", "dag-code"]),
+        (
+            {"global": {"secrets": {"metadataDagCode": "mine"}}},
+            ["metadataDagCode", "mine", "airflow-metadata-dag-code"],
+        ),
+        (
+            {"airflow": {"enableBuiltInSecretEnvVars": {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": True}}},
+            ["enableBuiltInSecretEnvVars.AIRFLOW__DATABASE__SQL_ALCHEMY_CONN is true"],
+        ),
+    ],
+)
+def test_values_that_give_a_component_another_login_are_refused(
+    render: Render, values: dict[str, Any], named: list[str]
+) -> None:
+    answer = render("airflow-blue", values)
+    assert answer.code != 0
+    assert [word for word in named if word not in answer.error] == []
+
+
 OWNERS = {
     "airflow-migrate",
     "airflow-rotate-fernet-key",
     "airflow-check-database-login",
     *(f"airflow-blue-{name}" for name in ("api-server", "cleanup", "database-cleanup", "scheduler")),
-    *(f"airflow-blue-{name}" for name in ("dag-processor", "triggerer")),
 }
 """Pods with the login that owns the metadata database."""
 

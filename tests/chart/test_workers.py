@@ -37,7 +37,8 @@ def test_the_templates_are_where_dags_and_the_executor_look(environment: Rendere
 
 
 def test_no_secret_of_airflows_reaches_a_worker(environment: Rendered) -> None:
-    secrets = {"airflow-metadata", "airflow-fernet", "airflow-jwt", "airflow-api", "airflow-users", "airflow-database"}
+    secrets = {"airflow-metadata", "airflow-fernet", "airflow-jwt", "airflow-api", "airflow-users", "airflow-database",
+               "airflow-metadata-reader", "airflow-metadata-dag-code"}  # fmt: skip
     for size, pod in environment.workers().items():
         text = yaml.safe_dump(pod)
         assert not {name for name in secrets if name in text}, size

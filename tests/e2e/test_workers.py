@@ -81,7 +81,15 @@ def check_no_secret(airflow: Airflow, run: str, worker_pods: WorkerPods) -> None
     cluster: Cluster = airflow.cluster
     secrets = [
         value
-        for name in ("airflow-metadata", "airflow-fernet", "airflow-jwt", "airflow-api", "airflow-database")
+        for name in (
+            "airflow-metadata",
+            "airflow-metadata-dag-code",
+            "airflow-metadata-reader",
+            "airflow-fernet",
+            "airflow-jwt",
+            "airflow-api",
+            "airflow-database",
+        )
         for value in (cluster.secret(name) or {}).values()
     ]
     assert len(secrets) >= 5

@@ -10,10 +10,13 @@ from airflow_ops.colours import live
 from airflow_ops.colours.record import Record, State
 from airflow_ops.console import fail
 from airflow_ops.manifests.objects import Object, Release, parse, template
+from airflow_ops.paths import ROOT
 from airflow_ops.recovery import backup as backups
 from airflow_ops.upgrades import bridges
 
 PROGRAM = Path(__file__).with_name("migration_program.py")
+RIGHTS = ROOT / "charts/platform/files/scripts/database_rights.py"
+"""Of this checkout: the list that was deployed before may not know a table of the new version."""
 TRIES = 10
 LOCK_SECONDS = 5
 """How long a statement of the migration may wait for a lock; all queries that come after it wait too."""
@@ -82,6 +85,7 @@ def command(record: Record, database: str | None = None) -> list[str]:
         "lock_seconds": LOCK_SECONDS,
         "former": record.source.version,
         "database": database,
+        "rights": RIGHTS.read_text(),
     }
     return ["python", "-c", PROGRAM.read_text(), json.dumps(settings)]
 

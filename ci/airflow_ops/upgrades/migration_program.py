@@ -3,7 +3,8 @@
     python -c PROGRAM SETTINGS
 
 SETTINGS is JSON: `defaults` (lists of table, column and default value), `tries`, `lock_seconds`, `former` (the version
-of Airflow that works on the database), and `database` (the name of another one than that of CONNECTION, or null).
+of Airflow that works on the database), `database` (the name of another one than that of CONNECTION, or null), and
+`rights` (database_rights.py of charts/platform, the program that gives the roles beside the owner their rights).
 Environment: CONNECTION, WORK (a folder for `migrated.json`), and what `airflow db migrate` needs. The last line is
 `result: JSON`, or `problem: ...` with exit code 1.
 """
@@ -28,6 +29,7 @@ LOOK_SECONDS = 0.2
 """Between two looks whether a column is there that needs a default; without it the older Airflow cannot insert."""
 WAIT_SECONDS = 5
 """Between two tries: whoever holds the lock may be done."""
+RIGHTS_TRIES = 5
 BRIDGE_SECONDS = 120
 """For the defaults after the migration, if somebody reads such a table for long."""
 LOCK_ERRORS = ("LockNotAvailable", "DeadlockDetected")
@@ -199,6 +201,23 @@ def lost_rows(before: dict[str, int], after: dict[str, int]) -> list[str]:
     ]
 
 
+def give_rights(url: sa.URL, program: str) -> None:
+    """Give the roles beside the owner their rights, which the migration's new tables and columns need.
+
+    Raises:
+        ProblemError: A role is missing, or may do too much, or somebody holds a lock in every try.
+    """
+    env = {**os.environ, "CONNECTION": url.render_as_string(hide_password=False)}
+    for left in reversed(range(RIGHTS_TRIES)):
+        done = subprocess.run([sys.executable, "-", "grant"], input=program, env=env, capture_output=True, text=True)
+        print(done.stdout, done.stderr, flush=True)
+        if done.returncode == 0:
+            return
+        if "lock timeout" not in done.stdout or not left:
+            raise ProblemError(reason(done.stdout + done.stderr).removeprefix("problem: "))
+        time.sleep(WAIT_SECONDS)
+
+
 def main(settings: dict[str, Any]) -> dict[str, Any]:
     """Migrate, and compare the schema with the former one."""
     from airflow.configuration import conf
@@ -219,6 +238,7 @@ def main(settings: dict[str, Any]) -> dict[str, Any]:
     if left := unmigrated(database):
         raise ProblemError(f"after `airflow db migrate` {'; '.join(left)}")
     bridged = bridge_all(database, settings["defaults"])
+    give_rights(database.url, settings["rights"])
     with database.connect() as connection:
         size = connection.scalar(sa.text("SELECT pg_database_size(current_database())"))
     found = {

@@ -145,12 +145,21 @@ def check_source(cluster: Cluster, source: Colour) -> None:
     """Check what the colour that works must have for an upgrade.
 
     Raises:
-        ProblemError: Its components would not wait for the other colour's on the way back.
+        ProblemError: Its components would not wait for the other colour's on the way back, or its platform has no login
+            for the other colour's DAG processor and triggerer: the platform is upgraded last.
     """
     if not live.has_gate(cluster, source):
         raise fail(
             f"airflow-{source} is of an older charts/airflow, and would work beside the other colour.",
             "Deploy it once with this checkout and its present version of Airflow, then begin the upgrade again.",
+            2,
+        )
+    login = cluster.environment.secret("metadataDagCode")
+    if cluster.stored_secret(login) is None:
+        raise fail(
+            f"{cluster.namespace} has no Secret {login}, the database login of DAG processor and triggerer.",
+            "Its platform is of an older version. Deploy once with this checkout and the present version of Airflow, "
+            "then begin the upgrade again.",
             2,
         )
 

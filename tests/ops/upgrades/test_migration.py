@@ -3,6 +3,7 @@
 Only the program `airflow` is replaced; tests/e2e/test_upgrade_migration.py runs the real one.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -18,8 +19,10 @@ import sqlalchemy as sa
 from airflow import __version__ as airflow_version
 from alembic.script import ScriptDirectory
 
+from airflow_ops.colours.record import Record, Side
+from airflow_ops.manifests.objects import Colour
 from airflow_ops.paths import ROOT
-from airflow_ops.upgrades import bridges, migration_program, rehearsal_program
+from airflow_ops.upgrades import bridges, migration, migration_program, rehearsal_program
 from support.metadata_database import Server, insert, running_server
 
 SCHEMA_STATE = ROOT / "charts/platform/files/scripts/schema_state.py"
@@ -344,8 +347,38 @@ def test_the_migration_job_does_not_migrate_beside_another_version(
     assert ("airflow db migrate\n" in calls.read_text()) is migrates
     for step in ("pools.py", "users.py"):
         assert (step in calls.read_text()) is (state != "in-use"), "it needs this image's schema"
+    lines = calls.read_text().splitlines()
+    rights = [line.rpartition("/")[2] for line in lines if "database_rights.py" in line]
+    assert rights == ["database_rights.py make", *([] if code else ["database_rights.py grant check"])]
+    if migrates:
+        given = lines.index(f"python {tmp_path}/database_rights.py grant check")
+        assert lines.index("airflow db migrate") < given, "it may have made a table"
     if code:
         assert "problem: an Airflow works on this database with another schema" in done.stderr
+
+
+def test_after_a_migration_the_roles_have_their_rights(server: Server, pets: sa.Engine) -> None:
+    """In the copy of a rehearsal too: that is another database than the one of the address."""
+    program = migration.RIGHTS.read_text()
+    with server.engine(database="postgres").begin() as connection:
+        connection.execute(sa.text("CREATE ROLE postgres_reader; CREATE ROLE postgres_dag_code"))
+    migration_program.give_rights(pets.url, program)
+    with pets.begin() as connection:
+        connection.execute(sa.text("SET LOCAL ROLE postgres_reader; SELECT * FROM pet"))
+        connection.execute(sa.text("RESET ROLE; DROP OWNED BY postgres_dag_code; DROP ROLE postgres_dag_code"))
+    with pytest.raises(migration_program.ProblemError, match="has no role postgres_dag_code: an administrator"):
+        migration_program.give_rights(pets.url, program)
+
+
+def test_the_program_reaches_the_pod_as_it_is() -> None:
+    """In a pod's command Kubernetes makes $$ one $, and $(NAME) the variable's content."""
+    blue = Side(colour=Colour.BLUE, version="3.2.2", image="airflow:1", replicas={})
+    green = Side(colour=Colour.GREEN, version="3.3.2", image="airflow:2", replicas={})
+    upgrade = Record(id="one", source=blue, target=green, digest="")
+    words = migration.command(upgrade)
+    assert json.loads(words[-1])["rights"] == migration.RIGHTS.read_text()
+    assert not [word for word in words if "$$" in word or "$(" in word]
+    assert max(map(len, words)) < 100_000, "Linux takes 128 KiB"
 
 
 def test_the_rehearsals_dag_can_be_compiled() -> None:

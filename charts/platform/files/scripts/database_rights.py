@@ -15,6 +15,7 @@ administrator makes the logins). What is wrong is a line `problem: ...` and exit
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,12 +28,126 @@ DIALECT: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 """How PostgreSQL quotes names and texts."""
 READER = "reader"
 """Reads everything: for backups and for the exporter of metrics."""
-KINDS = (READER,)
+DAG_CODE = "dag_code"
+"""For DAG processor and triggerer, in which the code of DAGs runs."""
+KINDS = (READER, DAG_CODE)
 """What comes after the owner's name and `_` in the name of a role."""
+READ = "SELECT"
+ADD = "SELECT, INSERT"
+WRITE = "SELECT, INSERT, UPDATE"
+ALL = "SELECT, INSERT, UPDATE, DELETE"
+GRANTED = {
+    # What is stored about DAGs. The DAG processor makes all of it anew from the files.
+    "dag": WRITE,
+    "dag_bundle": WRITE,
+    "dag_code": WRITE,
+    "dag_owner_attributes": ALL,
+    "dag_schedule_asset_alias_reference": ALL,
+    "dag_schedule_asset_name_reference": ALL,
+    "dag_schedule_asset_reference": ALL,
+    "dag_schedule_asset_uri_reference": ALL,
+    "dag_tag": ALL,
+    "dag_version": WRITE,
+    "dag_warning": ALL,
+    "deadline_alert": ALL,
+    "import_error": ALL,
+    "serialized_dag": WRITE,
+    "asset": WRITE,
+    "asset_active": ALL,
+    "asset_alias": WRITE,
+    "asset_watcher": ALL,
+    "task_inlet_asset_reference": ALL,
+    "task_outlet_asset_reference": ALL,
+    # Names of permissions, which the DAG processor makes for each DAG. Who has one is in other tables.
+    "ab_permission": ADD,
+    "ab_permission_view": ADD,
+    "ab_view_menu": ADD,
+    # What the two components are asked to do.
+    "callback": ALL,
+    "dag_priority_parsing_request": "SELECT, DELETE",
+    "trigger": ALL,
+    # That a component works, and what it has done.
+    "job": WRITE,
+    "log": "SELECT (id), INSERT",
+    # An event of a trigger resumes, ends or fails its task, or tells that an asset has changed.
+    "task_instance": (
+        "SELECT, UPDATE (id, start_date, end_date, duration, state, scheduled_dttm, next_kwargs, next_method, "
+        "trigger_id, trigger_timeout, updated_at)"
+    ),
+    "task_instance_history": ADD,
+    "task_reschedule": "SELECT, DELETE",
+    "asset_alias_asset": ADD,
+    "asset_alias_asset_event": ADD,
+    "asset_dag_run_queue": ADD,
+    "asset_event": ADD,
+    "asset_partition_dag_run": WRITE,
+    "partitioned_asset_key_log": ADD,
+    # What a task can read and write too, with its token.
+    "asset_state_store": ALL,
+    "hitl_detail": "SELECT, UPDATE",
+    "hitl_detail_history": ADD,
+    "xcom": ALL,
+    "connection": READ,
+    "dag_run": READ,
+    "slot_pool": READ,
+    "task_map": READ,
+    "variable": READ,
+    # What Airflow looks up on the way.
+    "alembic_version": READ,
+    "dag_bundle_team": READ,
+    "deadline": READ,
+    "log_template": READ,
+    "team": READ,
+}
+"""What the role of DAG processor and triggerer may do, by table; both of Airflow 3.3.2 were seen to work with it.
+
+Where columns are listed no other one can be written. That matters most for `executor_config` of task instances: it is a
+pickle, and scheduler and API server run code that is in it.
+"""
+REFUSED = {
+    **dict.fromkeys(
+        ("ab_group", "ab_group_role", "ab_permission_view_role", "ab_register_user", "ab_role", "ab_user",
+         "ab_user_group", "ab_user_role"),
+        "who may log in, with hashes of passwords, and what each may do",
+    ),
+    "alembic_version_fab": "only a migration looks at it",
+    "backfill": "only scheduler and API server use it",
+    "backfill_dag_run": "only scheduler and API server use it",
+    "connection_test_request": "holds credentials; only scheduler and API server use it",
+    "dag_favorite": "belongs to users",
+    "dag_run_note": "belongs to users",
+    "dagrun_asset_event": "only scheduler and API server use it",
+    "rendered_task_instance_fields": "only API server and scheduler use it",
+    "revoked_token": "a deleted row would make a token valid again",
+    "session": "logins on the page",
+    "task_instance_note": "belongs to users",
+    "task_state_store": "only the API server uses it",
+}  # fmt: skip
+"""Tables of which that role may not even read a row, and why; so it is with tables of neither list."""
+KEEPER = "platform_keep_executor_config"
+"""A trigger of PostgreSQL on `task_instance_history`.
+
+When a trigger of Airflow fails a task that has tries left, the triggerer writes the former try there with its
+`executor_config`. Whatever it writes, that of the task instance is stored.
+"""
 TABLES = """
 SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = ANY (:kinds)
   AND pg_has_role(relowner, 'USAGE') ORDER BY relname
 """
+COLUMNS = """
+SELECT attrelid::regclass::text, attname FROM pg_attribute
+WHERE attrelid = ANY (SELECT to_regclass(quote_ident(name)) FROM unnest(CAST(:tables AS text[])) AS name)
+  AND attnum > 0 AND NOT attisdropped
+"""
+SEQUENCES = """
+SELECT sequence.relname FROM pg_class AS sequence JOIN pg_depend ON objid = sequence.oid AND deptype IN ('a', 'i')
+JOIN pg_class AS used ON refobjid = used.oid
+WHERE sequence.relkind = 'S' AND used.relnamespace = current_schema()::regnamespace AND used.relname = ANY (:tables)
+UNION
+SELECT relname FROM pg_class JOIN unnest(CAST(:tables AS text[])) AS name ON relname = name || '_id_seq'
+WHERE relkind = 'S' AND relnamespace = current_schema()::regnamespace
+"""
+"""Of the columns of tables; some of Airflow's are only known by their name."""
 POWERS = ("rolsuper", "rolcreaterole", "rolcreatedb", "rolreplication", "rolbypassrls")
 
 
@@ -130,12 +245,15 @@ def grant_in(database: sa.Connection) -> None:
         ProblemError: See `grant`.
     """
     owner = acting(database)
+    # Whoever waits for a lock holds up all queries that come after it.
+    database.execute(sa.text("SET LOCAL lock_timeout = '10s'"))
     for kind in KINDS:
         check_role(database, owner, role_of(owner, kind))
     close_to_everybody(database, [role_of(owner, kind) for kind in KINDS])
     for kind in KINDS:
         enter(database, role_of(owner, kind))
     grant_reader(database, owner, role_of(owner, READER))
+    grant_dag_code(database, owner, role_of(owner, DAG_CODE))
 
 
 def check_role(database: sa.Connection, owner: str, role: str) -> None:
@@ -213,6 +331,72 @@ def grant_reader(database: sa.Connection, owner: str, role: str) -> None:
         schema = quoted(str(database.scalar(sa.text("SELECT current_schema()"))))
         database.execute(sa.text(f"{defaults} {schema} GRANT SELECT ON {kind} TO {quoted(role)}"))
     print(f"{role} may read everything")
+
+
+def grant_dag_code(database: sa.Connection, owner: str, role: str) -> None:
+    """Give the role of DAG processor and triggerer what `GRANTED` lists, as far as this schema has it."""
+    there = columns(database)
+    for table, listed in GRANTED.items():
+        if table in there and (text := limited(listed, there[table])):
+            database.execute(sa.text(f"GRANT {text} ON TABLE {quoted(table)} TO {quoted(role)}"))
+    inserts = [table for table, listed in GRANTED.items() if table in there and "INSERT" in listed]
+    for sequence in database.scalars(sa.text(SEQUENCES), {"tables": inserts}):
+        database.execute(sa.text(f"GRANT USAGE ON SEQUENCE {quoted(sequence)} TO {quoted(role)}"))
+    keep_executor_config(database, owner, there)
+    print(f"{role} has its rights on {len(GRANTED.keys() & there.keys())} tables")
+    if unknown := sorted(there.keys() - GRANTED.keys() - REFUSED.keys()):
+        print(f"{role} has no rights on tables that this list does not know: {', '.join(unknown)}")
+
+
+def columns(database: sa.Connection) -> dict[str, list[str]]:
+    """Columns of each of the owner's tables."""
+    tables = names(database, "r", "p")
+    found: dict[str, list[str]] = {table: [] for table in tables}
+    for table, column in database.execute(sa.text(COLUMNS), {"tables": tables}):
+        found[table].append(column)
+    return found
+
+
+def limited(listed: str, there: list[str]) -> str:
+    """Rights as GRANT takes them, without columns that an older schema does not have.
+
+    Args:
+        listed: A text of `GRANTED`.
+        there: The columns of the table.
+    """
+    kept = []
+    for right, named in re.findall(r"(\w+)(?: \(([^)]*)\))?", listed):
+        known = [column for column in named.split(", ") if column in there]
+        if known or not named:
+            kept.append(f"{right} ({', '.join(map(quoted, known))})" if named else right)
+    return ", ".join(kept)
+
+
+def keep_executor_config(database: sa.Connection, owner: str, there: dict[str, list[str]]) -> None:
+    """Make the trigger `KEEPER`, where this schema has what it is for."""
+    if "executor_config" not in there.get("task_instance_history", ()):
+        return
+    schema = quoted(str(database.scalar(sa.text("SELECT current_schema()"))))
+    same = " AND ".join(f"ti.{key} = NEW.{key}" for key in ("dag_id", "task_id", "run_id", "map_index"))
+    # A login could have chosen another search_path: every name has its schema. The body's quotes have a tag, because
+    # this program is in a pod's command during upgrades, and Kubernetes makes one dollar sign of two.
+    database.exec_driver_sql(f"""
+        CREATE OR REPLACE FUNCTION {schema}.{KEEPER}() RETURNS trigger LANGUAGE plpgsql
+        SET search_path = pg_catalog AS $body$
+        BEGIN
+          IF NOT pg_has_role(current_user, {literal(owner)}, 'USAGE') THEN
+            NEW.executor_config := (SELECT ti.executor_config FROM {schema}.task_instance AS ti WHERE {same});
+          END IF;
+          RETURN NEW;
+        END $body$
+    """)  # noqa: S608  # names of the catalogue and of our own, quoted
+    made = "SELECT count(*) FROM pg_trigger WHERE tgname = :name AND tgrelid = to_regclass('task_instance_history')"
+    # Making it locks the table.
+    if not database.scalar(sa.text(made), {"name": KEEPER}):
+        database.exec_driver_sql(
+            f"CREATE TRIGGER {KEEPER} BEFORE INSERT ON {schema}.task_instance_history "
+            f"FOR EACH ROW EXECUTE FUNCTION {schema}.{KEEPER}()"
+        )
 
 
 def check() -> None:

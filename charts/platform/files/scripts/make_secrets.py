@@ -115,6 +115,9 @@ def missing(wanted: Wanted, found: Secrets) -> Secrets:
             "connection-admin": database_url("psycopg2", database["postgres"], "postgres", "postgres"),
         },
         "metadataReader": login(found.get("metadataReader", {}), "airflow_reader", ["connection-direct"]),
+        "metadataDagCode": login(
+            found.get("metadataDagCode", {}), "airflow_dag_code", ["connection", "connection-direct"]
+        ),
         "fernet": {"fernet-key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()},
         "jwt": {"private-key": signing, "jwks": jwks(signing)},
         "api": {"api-secret-key": secrets.token_urlsafe(32)},

@@ -27,7 +27,8 @@
 {{/* Logins of the roles beside the owner as JSON: the variable and the Secret of each kind of role. Takes the root. */}}
 {{- define "migration.logins" -}}
 {{- $secrets := .Values.global.secrets -}}
-{{- dict "reader" (dict "variable" "READER_CONNECTION" "secret" $secrets.metadataReader) | toJson -}}
+{{- dict "reader" (dict "variable" "READER_CONNECTION" "secret" $secrets.metadataReader)
+  "dag_code" (dict "variable" "DAG_CODE_CONNECTION" "secret" $secrets.metadataDagCode) | toJson -}}
 {{- end -}}
 
 {{/* Name of the Job and its ConfigMap: the version for people, and a hash of everything that the Job runs with. Takes the root. */}}

@@ -1,6 +1,6 @@
 {{/* The Secrets that scripts/make_secrets.py has to make, as JSON. Takes the root. */}}
 {{- define "secrets.wanted" -}}
-{{- $names := pick .Values.global.secrets "metadata" "metadataReader" "fernet" "jwt" "api" "backup" "git" "connections" "users" "database" -}}
+{{- $names := pick .Values.global.secrets "metadata" "metadataReader" "metadataDagCode" "fernet" "jwt" "api" "backup" "git" "connections" "users" "database" -}}
 {{- if not $names.connections }}{{ $_ := unset $names "connections" }}{{ end -}}
 {{- dict "namespace" .Release.Namespace "connections" .Values.platform.connections
   "users" (keys .Values.platform.users | sortAlpha) "secrets" $names | toJson -}}
