@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import yaml
 from kubernetes.client.exceptions import ApiException
@@ -154,6 +155,7 @@ def check_cluster(cluster: Cluster, manifests: list[Manifest]) -> Schema:
     """
     check_secrets(cluster, manifests)
     _passed("every Secret is there or will be made")
+    check_pooler(cluster)
     schema = probe_image(cluster)
     _passed("the image starts, imports what Airflow and the DAGs name, and reaches the database")
     # At last, because it makes those that are missing.
@@ -238,6 +240,27 @@ def check_secrets(cluster: Cluster, manifests: list[Manifest]) -> None:
             f"namespace {cluster.namespace} has no Secret {', '.join(missing)}, and secrets.mode is {mode!r}.",
             "Make them (charts/platform/README.md names their keys), or let platform.secrets make them.",
         )
+
+
+def check_pooler(cluster: Cluster) -> None:
+    """Check that PgBouncer knows the login of DAG processor and triggerer, as far as the Secrets are there already.
+
+    Raises:
+        ProblemError: It does not: both would start again and again.
+    """
+    environment = cluster.environment
+    login, pooler = (cluster.stored_secret(environment.secret(purpose)) for purpose in ("metadataDagCode", "pgbouncer"))
+    if not environment.values["platform"]["pgbouncer"]["enabled"] or login is None or pooler is None:
+        return
+    name = unquote(urlsplit(login.content.get("connection", "")).username or "")
+    known = {line.partition(" ")[0].strip('"') for line in pooler.content.get("users.txt", "").splitlines()}
+    if "auth_query" not in pooler.content.get("pgbouncer.ini", "") and name not in known:
+        raise fail(
+            f"users.txt of Secret {environment.secret('pgbouncer')} does not have the login {name!r} of Secret "
+            f"{environment.secret('metadataDagCode')}.",
+            'Add a line "login" "password" for it and restart PgBouncer (docs/secrets.md), then run this again.',
+        )
+    _passed(f"PgBouncer knows the login {name} of DAG processor and triggerer")
 
 
 def imports_of_dags() -> list[str]:
