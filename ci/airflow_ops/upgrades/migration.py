@@ -17,6 +17,8 @@ from airflow_ops.upgrades import bridges
 PROGRAM = Path(__file__).with_name("migration_program.py")
 RIGHTS = ROOT / "charts/platform/files/scripts/database_rights.py"
 """Of this checkout: the list that was deployed before may not know a table of the new version."""
+GIVE_RIGHTS = ("sh", "-c", 'CONNECTION="$AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" exec python - grant >&2')
+"""Runs that program in a pod of the API server, which has the owner's login. kubectl tells the errors it prints."""
 TRIES = 10
 LOCK_SECONDS = 5
 """How long a statement of the migration may wait for a lock; all queries that come after it wait too."""
@@ -167,6 +169,19 @@ def execute(cluster: Cluster, statements: list[str]) -> list[list[list[Any]]]:
         raise fail(f"the metadata database cannot be changed: {said[-300:]}", "Run the same command again.")
     rows: list[list[list[Any]]] = json.loads(line.removeprefix("rows: "))
     return rows
+
+
+def give_rights(cluster: Cluster) -> None:
+    """Give the database's roles the rights of this checkout's list, where an upgrade has no migration that does it.
+
+    The new version may need more than the former one, and the platform, whose Job gives rights too, comes last.
+
+    Raises:
+        ProblemError: A role is missing or may do too much; the message has the statement to run.
+    """
+    pod = live.ready_api_server(cluster)
+    words = ("exec", "--stdin", pod, "--container", live.API_SERVER, "--", *GIVE_RIGHTS)
+    cluster.kubectl(*words, stdin=RIGHTS.read_text())
 
 
 def make_readable(cluster: Cluster, record: Record) -> None:

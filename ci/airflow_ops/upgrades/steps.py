@@ -108,6 +108,8 @@ class Move:
 
     def prepare(self) -> None:
         """Install the other colour: its API servers start, nothing of it works."""
+        if self.is_forward and not self.record.migrates:
+            migration.give_rights(self.cluster)
         live.remove_idle(self.cluster, self.to.colour)
         self._install(self.release(self.to, *STANDBY), helm.INSTALL_SECONDS, State.PREPARE)
         live.suspend(self.cluster, self.to.colour, True)

@@ -368,6 +368,18 @@ def test_after_a_migration_the_roles_have_their_rights(server: Server, pets: sa.
         connection.execute(sa.text("RESET ROLE; DROP OWNED BY postgres_dag_code; DROP ROLE postgres_dag_code"))
     with pytest.raises(migration_program.ProblemError, match="has no role postgres_dag_code: an administrator"):
         migration_program.give_rights(pets.url, program)
+    url = pets.url.render_as_string(hide_password=False)
+    env = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
+    }
+    # Without a migration it runs in a pod of the API server.
+    refused = subprocess.run(migration.GIVE_RIGHTS, env=env, input=program, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "has no role postgres_dag_code" in refused.stderr, "kubectl tells this"
+    with server.engine(database="postgres").begin() as connection:
+        connection.execute(sa.text("CREATE ROLE postgres_dag_code"))
+    subprocess.run(migration.GIVE_RIGHTS, env=env, input=program, text=True, check=True)
 
 
 def test_the_program_reaches_the_pod_as_it_is() -> None:

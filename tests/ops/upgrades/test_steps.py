@@ -14,7 +14,7 @@ from airflow_ops.colours.record import Probed, Record, Side
 from airflow_ops.console import ProblemError
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import Colour
-from airflow_ops.upgrades import prober, queue_hold, steps, token_check
+from airflow_ops.upgrades import migration, prober, queue_hold, steps, token_check
 from airflow_ops.upgrades.steps import Move
 
 
@@ -63,6 +63,7 @@ def test_what_somebody_has_added_to_the_idle_colour_is_not_started(monkeypatch: 
     monkeypatch.setattr(live, "suspend", lambda *_: None)
     sides = {colour: Side(colour=colour, version="3.3.2", image="i", replicas={}) for colour in Colour}
     record = Record(id="1", source=sides[Colour.BLUE], target=sides[Colour.GREEN], digest="d")
+    monkeypatch.setattr(migration, "give_rights", lambda _cluster: None)
     Move(cast(Cluster, cluster), record, record.target).prepare()
     assert done == ["delete scheduler", "install airflow-green"]
 
@@ -116,3 +117,19 @@ def test_api_servers_that_refuse_most_requests_of_a_kind_are_left_at_once(monkey
 def test_others_are_not(monkeypatch: pytest.MonkeyPatch, to: Colour, looks: list[dict[str, Probed]]) -> None:
     done = switched(monkeypatch, to, *looks)
     assert done == [*(["blue tokens at green"] if to is Colour.GREEN else []), f"lead to {to}"]
+
+
+@pytest.mark.parametrize(("migrates", "forward", "gives"), [(False, True, 1), (True, True, 0), (False, False, 0)])
+def test_the_new_components_have_their_rights_before_they_start(
+    monkeypatch: pytest.MonkeyPatch, migrates: bool, forward: bool, gives: int
+) -> None:
+    """A migration gives them itself; on the way back the older ones have had theirs."""
+    given: list[Cluster] = []
+    monkeypatch.setattr(migration, "give_rights", given.append)
+    monkeypatch.setattr(live, "remove_idle", lambda *_: None)
+    monkeypatch.setattr(live, "suspend", lambda *_: None)
+    monkeypatch.setattr(Move, "_install", lambda *_: None)
+    sides = {colour: Side(colour=colour, version="3.3.2", image="i", replicas={}) for colour in Colour}
+    record = Record(id="1", source=sides[Colour.BLUE], target=sides[Colour.GREEN], digest="d", migrates=migrates)
+    Move(Cluster(Environment.load("dev"), "test"), record, record.target if forward else record.source).prepare()
+    assert len(given) == gives
