@@ -310,7 +310,14 @@ def test_an_account_of_ours_is_not_listed_for_tasks(render: Render, key: str, ac
 
 @pytest.mark.parametrize(
     "secret",
-    ["airflow-metadata", "airflow-metadata-dag-code", "airflow-fernet", "airflow-jwt", "airflow-users", "airflow-backup"],
+    [
+        "airflow-metadata",
+        "airflow-metadata-dag-code",
+        "airflow-fernet",
+        "airflow-jwt",
+        "airflow-users",
+        "airflow-backup",
+    ],
 )
 def test_keys_of_airflow_are_not_listed_for_tasks(render: Render, secret: str) -> None:
     answer = render("airflow-platform", {"platform": {"admission": {"secrets": [secret]}}})

@@ -8,10 +8,10 @@
     backup.py swap NAME [--discard-newer-runs]    put the restored database in the place of the present one
 
 Environment: CONNECTION (metadata database; of its owner, but `connection` and `store` may have that of a reader),
-CONNECTION_ADMIN (a role that may create databases; by default that of CONNECTION), FERNET_KEY (verify), AIRFLOW_VERSION,
-BACKUP (JSON: uri, storageOptions, keepDays, keepAtLeast, environment, namespace), BACKUP_KEY (keys separated by commas:
-the first one authenticates a new backup, all of them check), and ACCEPT_UNAUTHENTICATED (name of the one backup that is
-restored although no key authenticates it).
+CONNECTION_ADMIN (a role that may create databases; by default that of CONNECTION), FERNET_KEY (verify),
+AIRFLOW_VERSION, BACKUP (JSON: uri, storageOptions, keepDays, keepAtLeast, environment, namespace), BACKUP_KEY (keys
+separated by commas: the first one authenticates a new backup, all of them check), and ACCEPT_UNAUTHENTICATED (name of
+the one backup that is restored although no key authenticates it).
 A backup is NAME.dump, in pg_dump's custom format, and NAME.json, which is written last: without it there is no backup.
 NAME.json holds the checksum of the dump and an HMAC of everything else in it. Without the key nobody can make it, so
 who may only write to the folder cannot give us a dump of their own: restoring one runs whatever SQL is in it.
