@@ -30,6 +30,7 @@ def test_nothing_is_made_for_the_whole_cluster_before_all_else_is_right(
 
     commands = Commands(monkeypatch)
     monkeypatch.setattr(preflight, "check_secrets", lambda *_: None)
+    monkeypatch.setattr(preflight, "check_pooler", lambda *_: None)
     monkeypatch.setattr(preflight, broken, refuse)
     with pytest.raises(ProblemError, match="the image does not start"):
         preflight.check_cluster(Cluster(Environment.load("dev"), "test"), [])
@@ -39,6 +40,7 @@ def test_nothing_is_made_for_the_whole_cluster_before_all_else_is_right(
 def test_missing_priority_classes_are_made_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     commands = Commands(monkeypatch)
     monkeypatch.setattr(preflight, "check_secrets", lambda *_: commands.asked.append("secrets"))
+    monkeypatch.setattr(preflight, "check_pooler", lambda *_: commands.asked.append("pooler"))
 
     def probe(_: Cluster) -> preflight.Schema:
         commands.asked.append("probe")
@@ -46,7 +48,7 @@ def test_missing_priority_classes_are_made_at_the_end(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(preflight, "probe_image", probe)
     assert preflight.check_cluster(Cluster(Environment.load("dev"), "test"), []) == SCHEMA
-    assert commands.asked == ["secrets", "probe", "get", "apply"]
+    assert commands.asked == ["secrets", "pooler", "probe", "get", "apply"]
 
 
 def test_the_pod_that_tries_the_image_needs_no_priority_class() -> None:
