@@ -531,34 +531,65 @@ def test_the_script_learns_what_the_dags_follow_without_a_restart(render: Render
     assert found(kind="s3", uri="s3://lake/dags", trackingRef="v1.0.0")[0] == ""
 
 
-def test_a_probe_of_the_daemon_costs_a_connection_and_no_program(
-    environment: Rendered, start: Start, mirror: Path, tmp_path: Path
-) -> None:
-    serve, _ = environment.one("StatefulSet", "airflow-git-mirror")["spec"]["template"]["spec"]["containers"]
-    assert serve["livenessProbe"]["tcpSocket"] == {"port": "git"}
+SERVE = ROOT / "charts/platform/files/scripts/git_mirror_serve.py"
+
+
+@pytest.fixture
+def daemon(start: Start, mirror: Path, tmp_path: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The process that serves the mirror, as the container `serve` runs it, with a first copy."""
     start()
     eventually(lambda: tip(mirror, "refs/heads/main") != "")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    options = [option for option in serve["command"][3:] if option.startswith("--") and "base-path" not in option]
-    command = [
-        "git",
-        "daemon",
-        *options,
-        f"--base-path={tmp_path}",
-        "--listen=127.0.0.1",
-        f"--port={port}",
-        str(tmp_path),
-    ]
-    daemon = subprocess.Popen(command, start_new_session=True)
-    try:
-        eventually(lambda: answers(port))
-        assert all(answers(port) for _ in range(20))
-        assert "refs/heads/main" in git(tmp_path, "ls-remote", f"git://127.0.0.1:{port}/mirror.git")
-    finally:
-        end(daemon)
-    # A process that it started for a client may hold the port for a moment.
+    daemon = subprocess.Popen([sys.executable, SERVE, str(tmp_path), str(port)], start_new_session=True)
+    eventually(lambda: answers(port))
+    yield daemon
+    end(daemon)
+
+
+def test_the_container_serves_what_the_bundle_asks_for(environment: Rendered) -> None:
+    pod = environment.one("StatefulSet", "airflow-git-mirror")["spec"]["template"]["spec"]
+    serve, _ = pod["containers"]
+    assert serve["command"][3].endswith(SERVE.name)
+    assert serve["command"][4:] == ["/git", "9418"]
+    assert {"name": "script", "mountPath": "/etc/git-mirror", "readOnly": True} in serve["volumeMounts"]
+    assert SERVE.name in environment.one("ConfigMap", "airflow-git-mirror")["data"]
+    assert serve["livenessProbe"]["tcpSocket"] == {"port": "git"}
+
+
+def test_a_probe_costs_a_connection_and_the_mirror_serves_on(
+    daemon: subprocess.Popen[bytes], tmp_path: Path, port: int
+) -> None:
+    assert all(answers(port) for _ in range(20))
+    assert "refs/heads/main" in git(tmp_path, "ls-remote", f"git://127.0.0.1:{port}/mirror.git")
+    end(daemon)
     eventually(lambda: not answers(port))
+
+
+def test_nothing_can_be_pushed_and_nothing_else_is_read(
+    daemon: subprocess.Popen[bytes], origin: Path, tmp_path: Path, port: int
+) -> None:
+    git(tmp_path, "init", "--quiet", "--bare", "beside/other.git")
+    pushed = subprocess.run(
+        ["git", "push", f"git://127.0.0.1:{port}/mirror.git", "HEAD:refs/heads/x"], cwd=origin, check=False
+    )
+    outside = subprocess.run(
+        ["git", "ls-remote", f"git://127.0.0.1:{port}/../{origin.name}"], cwd=tmp_path, check=False
+    )
+    assert pushed.returncode != 0
+    assert outside.returncode != 0
+
+
+def test_as_many_tasks_may_start_at_once_as_a_cluster_can(
+    daemon: subprocess.Popen[bytes], tmp_path: Path, port: int
+) -> None:
+    """While the process has no CPU, connections wait in the kernel: `git daemon` lets five of them."""
+    daemon.send_signal(signal.SIGSTOP)
+    try:
+        waiting = [socket.create_connection(("127.0.0.1", port), timeout=2) for _ in range(100)]
+    finally:
+        daemon.send_signal(signal.SIGCONT)
+    for each in waiting:
+        each.close()
+    assert "refs/heads/main" in git(tmp_path, "ls-remote", f"git://127.0.0.1:{port}/mirror.git")
 
 
 def answers(port: int) -> bool:
