@@ -341,6 +341,30 @@ def test_planted_backups_push_no_authenticated_one_out(script: ModuleType, store
     assert names(store) == [made[1], *planted]
 
 
+@pytest.mark.parametrize(
+    ("claimed", "dropped"),
+    [
+        ({"environment": "prod", "namespace": "airflow-prod"}, ()),
+        ({"environment": "prod"}, ("namespace", "hmac")),
+        ({"namespace": "airflow-prod"}, ("environment", "hmac")),
+        ({"environment": None}, ("hmac",)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("key", [FIRST_KEY, NEXT_KEY], ids=["our key", "another key"])
+def test_backups_of_another_environment_in_the_same_folder_are_left_alone(
+    script: ModuleType, store: Any, tmp_path: Path, claimed: dict[str, Any], dropped: tuple[str, ...], key: str
+) -> None:
+    """The URI may be wrong, and how many of them have to stay is a setting of their own environment."""
+    other = put(script, store, tmp_path, 400)
+    covered = {name: value for name, value in (described(store, other) | claimed).items() if name != "hmac"}
+    changed = covered | {"hmac": script.code(key, covered)}
+    write(store, other, {name: value for name, value in changed.items() if name not in dropped})
+    made = [put(script, store, tmp_path, age) for age in (40, 0)]
+    assert store.prune(30, 1, NOW) == made[:1]
+    assert names(store) == [other, made[1]]
+
+
 def test_what_is_too_old_goes(script: ModuleType, store: Any, tmp_path: Path) -> None:
     assert names(store) == []
     made = [put(script, store, tmp_path, age) for age in (40, 31, 29, 0)]

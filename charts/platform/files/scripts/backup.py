@@ -100,6 +100,7 @@ class Backup:
         bytes: Size of the dump.
         sha256: Its checksum.
         unauthenticated: Why it is not known to be a backup of this environment; empty if it is.
+        elsewhere: Whether it says that it is of another environment or namespace, be that true or not.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Backup:
     bytes: int
     sha256: str
     unauthenticated: str = ""
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ class Seal:
                 "backup-key, made with `openssl rand -hex 32`"
             )
         found = asdict(backup)
-        del found["unauthenticated"]
+        del found["unauthenticated"], found["elsewhere"]
         found |= {"environment": self.environment, "namespace": self.namespace}
         return found | {CODE: code(self.keys[0], found)}
 
@@ -162,6 +164,11 @@ class Seal:
                 f"not by {self.environment} in {self.namespace}"
             )
         return ""
+
+    def is_elsewhere(self, found: dict[str, Any]) -> bool:
+        """Whether a description names another environment or namespace; one from before there was a key names none."""
+        own = {"environment": self.environment, "namespace": self.namespace}
+        return any(found.get(key, value) != value for key, value in own.items())
 
     def _made(self, said: str, covered: dict[str, Any]) -> bool:
         """Whether a code was made of a description with one of the keys."""
@@ -256,14 +263,15 @@ class Store:
 
         Only authenticated ones count as the newest, because anybody with access to the store can add others. Those
         go too when they are old, but not as long as there are fewer than `at_least` authenticated ones: they may be
-        the only ones from before there was a key.
+        the only ones from before there was a key. What says that it is of another environment or namespace stays: if
+        two of them have the same folder, each one's backups are kept by its own settings.
 
         Returns:
             Names of the backups that were deleted.
         """
         backups = self.backups()
         newest = [b.name for b in backups if not b.unauthenticated][-at_least:]
-        spare = [b for b in backups if b.name not in newest] if len(newest) == at_least else []
+        spare = [b for b in backups if b.name not in newest and not b.elsewhere] if len(newest) == at_least else []
         old = [b for b in spare if datetime.fromisoformat(b.started) < now - timedelta(days=days)]
         for backup in old:
             # The description first: a dump alone is not taken for a backup, but a description alone would be.
@@ -318,7 +326,7 @@ def described(name: str, text: bytes, seal: Seal) -> Backup:
         raise SkippedError(f"describes no backup: {', '.join(wrong)} is missing or not of its kind")
     # A newer version of this script may write more.
     values = {key: found[key] for key in DESCRIPTION} | {"started": _in_utc(found["started"])}
-    return Backup(name=name, unauthenticated=doubt, **values)
+    return Backup(name=name, unauthenticated=doubt, elsewhere=seal.is_elsewhere(found), **values)
 
 
 def _in_utc(moment: str) -> str:
