@@ -272,6 +272,17 @@ def test_a_key_that_can_be_guessed_is_refused(
     assert not any(key in str(refused.value) for key in keys.split(","))
 
 
+@pytest.mark.parametrize("between", ["\n", "\r\n", " ", "\t"], ids=ascii)
+def test_two_keys_without_a_comma_are_not_taken_for_one(
+    script: ModuleType, folder: Any, monkeypatch: pytest.MonkeyPatch, between: str
+) -> None:
+    """No backup of either key would be authenticated any more."""
+    monkeypatch.setenv("BACKUP_KEY", f"{NEXT_KEY}{between}{FIRST_KEY}\n")
+    with pytest.raises(script.ProblemError, match=r"backup-key .* a comma between .* new,old") as refused:
+        script.open_store()
+    assert not any(key in str(refused.value) for key in (FIRST_KEY, NEXT_KEY))
+
+
 @pytest.mark.parametrize("keys", [None, "", "\n"])
 def test_without_a_key_nothing_is_stored_and_nothing_is_authenticated(
     script: ModuleType, folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: str | None
@@ -488,6 +499,66 @@ def test_a_dump_whose_description_is_damaged_stays(script: ModuleType, store: An
     store.files.pipe_file(store.path(f"{old}.json"), b"{")
     store.prune(30, 1, NOW)
     assert store.files.exists(store.path(f"{old}.dump")), "somebody may still mend its description"
+
+
+def test_a_folder_with_the_name_of_an_object_is_left_alone(script: ModuleType, store: Any, tmp_path: Path) -> None:
+    made = [put(script, store, tmp_path, age) for age in (40, 0)]
+    # In object storage the second one lies beside the description of that name.
+    folders = ["20261118T000000Z-airflow-3.3.2-abc.dump", "notes.json"]
+    folders += [f"{made[1]}.json"] if "file" not in store.files.protocol else []
+    for name in folders:
+        store.files.makedirs(store.path(name), exist_ok=True)
+        store.files.pipe_file(store.path(f"{name}/within"), b"x")
+    store.files.invalidate_cache()
+    assert store.prune(30, 1, NOW) == made[:1]
+    backups, skipped = store.contents()
+    assert [backup.name for backup in backups] == made[1:]
+    assert skipped == dict.fromkeys(folders[1:], "is not a file")
+    assert all(store.files.exists(store.path(f"{name}/within")) for name in folders)
+
+
+def test_what_would_never_end_when_it_is_read_is_not_read(folder: Any, tmp_path: Path) -> None:
+    (tmp_path / "backups").mkdir()
+    os.mkfifo(tmp_path / "backups/x.json")
+    asked = "import backup; print(backup.open_store()[0].contents())"
+    scripts = str(ROOT / "charts/platform/files/scripts")
+    done = subprocess.run(
+        [sys.executable, "-c", asked], cwd=scripts, capture_output=True, text=True, timeout=20, check=True
+    )
+    assert done.stdout == "([], {'x.json': 'is not a file'})\n"
+    assert folder.contents() == ([], {"x.json": "is not a file"})
+
+
+UNSHOWN = {
+    "clears the screen": "\x1b[2Jx",
+    "second line": "x\nresult: {}",
+    "other direction": "\u202ex",
+    "no text": "\udcffx",
+}
+"""Names that somebody can give an object, and that a terminal would not show as they are."""
+
+
+@pytest.mark.parametrize("name", UNSHOWN.values(), ids=UNSHOWN)
+def test_a_backup_whose_name_cannot_be_shown_is_skipped_and_stays(
+    script: ModuleType, tmp_path: Path, name: str
+) -> None:
+    store = script.Store(f"file://{tmp_path}/backups", {}, seal(script))
+    old, new = put(script, store, tmp_path, 40), put(script, store, tmp_path, 0)
+    for suffix in ("json", "dump"):
+        (tmp_path / f"backups/{name}.{suffix}").write_bytes(store.files.cat_file(store.path(f"{old}.{suffix}")))
+    backups, skipped = store.contents()
+    assert [backup.name for backup in backups] == [old, new]
+    assert skipped == {ascii(f"{name}.json"): "has a name that cannot be shown as it is"}
+    assert store.prune(30, 1, NOW) == [old]
+    assert (tmp_path / f"backups/{name}.dump").exists()
+
+
+def test_a_backup_with_letters_of_any_language_in_its_name_is_read(script: ModuleType, tmp_path: Path) -> None:
+    store = script.Store(f"file://{tmp_path}/backups", {}, seal(script))
+    old = put(script, store, tmp_path, 40)
+    for suffix in ("json", "dump"):
+        (tmp_path / f"backups/übung 1.{suffix}").write_bytes(store.files.cat_file(store.path(f"{old}.{suffix}")))
+    assert names(store) == [old, "übung 1"]
 
 
 @pytest.mark.parametrize("error", [PermissionError("denied"), FileNotFoundError("gone"), IsADirectoryError("folder")])
@@ -837,7 +908,7 @@ STEPS: dict[str, Callable[[ModuleType, str], Any]] = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("accepted", [None, "another"])
+@pytest.mark.parametrize("accepted", [None, "another:{sum}", "{name}"])
 def test_no_step_of_a_restore_takes_a_backup_that_is_not_authenticated(
     script: ModuleType, server: Server, folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     step: str, accepted: str | None,
@@ -847,6 +918,7 @@ def test_no_step_of_a_restore_takes_a_backup_that_is_not_authenticated(
     clear(server)
     create(server, "metadata", "present")
     if accepted:
+        accepted = accepted.format(name=name, sum=described(folder, name)["sha256"])
         monkeypatch.setenv("ACCEPT_UNAUTHENTICATED", accepted)
     with pytest.raises(script.ProblemError, match=rf"{name} is not authenticated: its description has no HMAC"):
         STEPS[step](script, name)
@@ -859,7 +931,7 @@ def test_a_backup_that_is_not_authenticated_is_restored_on_purpose(
     script: ModuleType, server: Server, folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = put_unauthenticated(script, folder, tmp_path, 1, **script.heads())
-    monkeypatch.setenv("ACCEPT_UNAUTHENTICATED", name)
+    monkeypatch.setenv("ACCEPT_UNAUTHENTICATED", f"{name}:{described(folder, name)['sha256']}")
     clear(server)
     create(server, "metadata", "present")
     script.fetch(name)
@@ -867,6 +939,28 @@ def test_a_backup_that_is_not_authenticated_is_restored_on_purpose(
     script.verify(name)
     script.swap(name, discard=False)
     assert comment(server, "metadata") == f"restored from {name}"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_what_was_exchanged_after_it_was_accepted_is_not_restored(
+    script: ModuleType, server: Server, folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Somebody accepts a dump, and not whatever gets its name in the minutes of a restore."""
+    name = put_unauthenticated(script, folder, tmp_path, 1, **script.heads())
+    clear(server)
+    create(server, "metadata", "present")
+    monkeypatch.setenv("ACCEPT_UNAUTHENTICATED", f"{name}:{described(folder, name)['sha256']}")
+    if step != "fetch":
+        script.fetch(name)
+        load(script, server)
+    if step == "swap":
+        script.verify(name)
+    (tmp_path / "dump").write_bytes(b"yy")
+    folder.files.pipe_file(folder.path(f"{name}.dump"), b"yy")
+    write(folder, name, described(folder, name) | {"sha256": script.sha256(tmp_path / "dump")})
+    with pytest.raises(script.ProblemError, match=rf"{name} is not the one that was accepted: its checksum is now"):
+        STEPS[step](script, name)
+    assert content(server, "metadata") == "present"
 
 
 def test_the_dump_of_an_authenticated_backup_cannot_be_exchanged(

@@ -6,7 +6,7 @@ import typer
 
 from airflow_ops.cluster import jobs
 from airflow_ops.cluster.connection import Cluster, connect
-from airflow_ops.console import counted, err, out, show, styled, table
+from airflow_ops.console import counted, err, out, plain, show, styled, table
 from airflow_ops.environments.environment import Environment
 from airflow_ops.manifests.objects import Object
 from airflow_ops.options import AsJson, EnvironmentName, TrialOverlays
@@ -104,7 +104,7 @@ def inspect(cluster: Cluster) -> Any:
 def warn_of_skipped(result: dict[str, Any]) -> None:
     """Name what lies in the folder of the backups and is none; a CronJob of an older deploy does not tell."""
     for name, reason in result.get("skipped", {}).items():
-        err.print(f"skipped: {name} {reason}", soft_wrap=True)
+        err.print(f"skipped: {shown(name)} {shown(reason)}", soft_wrap=True)
 
 
 def backup_job(found: Object) -> Object:
@@ -118,6 +118,11 @@ def backup_job(found: Object) -> Object:
     return wanted
 
 
+def shown(text: str) -> str:
+    """What the store says, as one line: others write there too, and older scripts pass on whatever names they find."""
+    return plain(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def megabytes(size: int) -> str:
     """A size in megabytes, for output."""
     return f"{size / 1e6:.1f} MB"
@@ -128,10 +133,10 @@ def _show(backups: list[dict[str, Any]]) -> None:
     for backup in backups:
         reason = doubt(backup)
         rows.add_row(
-            backup["name"],
-            backup["started"].removesuffix("+00:00"),
+            shown(backup["name"]),
+            shown(backup["started"].removesuffix("+00:00")),
             megabytes(backup["bytes"]),
-            f"no: {reason}" if reason else "yes",
+            f"no: {shown(reason)}" if reason else "yes",
         )
     if backups:
         show(rows)
@@ -155,12 +160,12 @@ def backup(
     cluster = connect(Environment.load(name, overlay))
     if list_only:
         backups = inspect(cluster)["backups"]
-        out.print_json(data=backups) if as_json else _show(backups)
+        out.print_json(data=backups, ensure_ascii=True) if as_json else _show(backups)
         return
     made = jobs.run_for_result(cluster, backup_job(cron_job(cluster)), "backing up")
     warn_of_skipped(made)
     if as_json:
-        out.print_json(data=made)
+        out.print_json(data=made, ensure_ascii=True)
         return
     out.print(
         styled("ok", "green"),

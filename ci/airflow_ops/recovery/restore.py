@@ -97,7 +97,10 @@ def choose(found: list[Backup], name: str | None, environment: str, *, accept_un
                 return each
             if name is not None:
                 return _doubtful(each, reason, environment, accept_unauthenticated)
-            err.print(f"passed over: {each['name']} is not authenticated: {reason}", soft_wrap=True)
+            err.print(
+                f"passed over: {backups.shown(each['name'])} is not authenticated: {backups.shown(reason)}",
+                soft_wrap=True,
+            )
     if name is None and found:
         raise fail(f"no backup of {environment} is authenticated.", _on_purpose(environment, "BACKUP"))
     raise fail(
@@ -116,7 +119,8 @@ def _doubtful(chosen: Backup, reason: str, environment: str, accepted: bool) -> 
     name = chosen["name"]
     if not accepted:
         raise fail(f"{name} is not authenticated: {reason}.", _on_purpose(environment, name))
-    err.print(f"accepted although it is not authenticated: {name} ({reason})", soft_wrap=True)
+    said = f"{name} ({reason}); the SHA-256 of its dump is {chosen['sha256']}"
+    err.print(f"accepted although it is not authenticated: {backups.shown(said)}", soft_wrap=True)
     return chosen
 
 
@@ -129,10 +133,14 @@ def _on_purpose(environment: str, name: str) -> str:
 
 
 def _with_backup(step: Object, chosen: Backup) -> Object:
-    """A step of backup.py, which is told if the backup was accepted although no key authenticates it."""
+    """A step of backup.py, which is told if the backup was accepted although no key authenticates it.
+
+    With its checksum, so that nothing else is restored that gets the name before the step begins.
+    """
     if not backups.doubt(chosen):
         return step
-    return {**step, "env": [*step["env"], {"name": "ACCEPT_UNAUTHENTICATED", "value": chosen["name"]}]}
+    accepted = {"name": "ACCEPT_UNAUTHENTICATED", "value": f"{chosen['name']}:{chosen['sha256']}"}
+    return {**step, "env": [*step["env"], accepted]}
 
 
 def is_swapped(found: dict[str, Any], chosen: Backup) -> bool:

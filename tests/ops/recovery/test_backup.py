@@ -1,5 +1,6 @@
 """Jobs that a backup by hand and a restore make of the backup's CronJob."""
 
+import json
 from typing import Any
 
 import pytest
@@ -91,7 +92,13 @@ def test_whoever_lists_backups_sees_which_are_authenticated(
 
 
 @pytest.mark.parametrize(
-    ("skipped", "said"), [({"a.json": "is not whole JSON"}, "skipped: a.json is not whole JSON\n"), ({}, "")]
+    ("skipped", "said"),
+    [
+        ({"a.json": "is not whole JSON"}, "skipped: a.json is not whole JSON\n"),
+        ({"\x1b[2J\nb\udcff.json": "is\x9b odd"}, "skipped: \\x1b[2J\\nb\\udcff.json is\\x9b odd\n"),
+        ({}, ""),
+    ],
+    ids=["skipped", "with signs that are not shown", "none"],
 )
 def test_what_is_skipped_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], skipped: dict[str, str], said: str
@@ -102,3 +109,22 @@ def test_what_is_skipped_is_named(
     monkeypatch.setattr("airflow_ops.cluster.jobs.run_for_result", lambda *_: {"backups": [], "skipped": skipped})
     assert backup.inspect(Cluster(Environment.load("dev"), "test"))["backups"] == []
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["table", "JSON"])
+def test_a_list_shows_no_sign_as_it_is_that_does_something_to_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    """The script of an older deploy lists such names."""
+    name = "\x1b[2Ja\nb\x9b\u202e\udcff"
+    found = {"name": name, "started": "\x1b[2J", "bytes": 1, "unauthenticated": "made as \x1b[2J"}
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(backup, "connect", lambda _environment: Cluster(Environment.load("dev"), "test"))
+    monkeypatch.setattr(backup, "inspect", lambda _cluster: {"backups": [found]})
+    backup.backup("dev", list_only=True, as_json=as_json)
+    said = capsys.readouterr().out
+    assert all(sign.isprintable() or sign == "\n" for sign in said)
+    if as_json:
+        assert json.loads(said)[0]["name"] == name
+    else:
+        assert "\\x1b[2Ja\\nb\\x9b\\u202e\\udcff" in said

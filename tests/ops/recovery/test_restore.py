@@ -13,10 +13,11 @@ from airflow_ops.manifests.objects import Colour
 from airflow_ops.recovery import restore
 
 HEADS = {"alembic_version": "abc", "alembic_version_fab": "def"}
+SUM = "5" * 64
 
 
 def backup(name: str = "b", **changes: Any) -> dict[str, Any]:
-    common = {"airflow": "3.3.2", "revision": HEADS, "fits": True, "unauthenticated": ""}
+    common = {"airflow": "3.3.2", "revision": HEADS, "fits": True, "sha256": SUM, "unauthenticated": ""}
     return {"name": name, **common, **changes}
 
 
@@ -70,7 +71,13 @@ def test_a_backup_of_an_older_release_counts_as_not_authenticated() -> None:
 
 def test_one_that_is_accepted_on_purpose_is_taken_and_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert restore.choose([backup("a"), planted("c")], "c", "dev", accept_unauthenticated=True)["name"] == "c"
-    assert f"accepted although it is not authenticated: c ({DOUBT})" in capsys.readouterr().err
+    said = f"accepted although it is not authenticated: c ({DOUBT}); the SHA-256 of its dump is {SUM}\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_name_of_an_older_deploys_list_does_not_clear_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    restore.choose([backup("a"), planted("\x1b[2Jc\nok \udcff")], None, "dev")
+    assert capsys.readouterr().err == f"passed over: \\x1b[2Jc\\nok \\udcff is not authenticated: {DOUBT}\n"
 
 
 @pytest.fixture
@@ -122,9 +129,21 @@ def test_others_see_that_an_unauthenticated_backup_is_restored_and_each_step_is_
     assert run["verbs"] == ["restore c --accept-unauthenticated"]
     steps = environments(run)
     assert {name: step.get("ACCEPT_UNAUTHENTICATED") for name, step in steps.items()} == {
-        "fetch": "c", "load": None, "verify": "c", "swap": "c",
+        "fetch": f"c:{SUM}", "load": None, "verify": f"c:{SUM}", "swap": f"c:{SUM}",
     }  # fmt: skip
     assert {name for name, step in steps.items() if "BACKUP_KEY" in step} == {"fetch", "verify", "swap"}
+
+
+def test_the_script_of_an_older_deploy_restores_what_is_accepted(
+    run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It checks nothing, and finds the backup by the name among its arguments."""
+    older = {key: value for key, value in backup("c").items() if key != "unauthenticated"}
+    monkeypatch.setattr("airflow_ops.recovery.backup.inspect", lambda _cluster: found(backups=[older]))
+    restore.restore("dev", "c", accept_unauthenticated=True)
+    pods = [job["spec"]["template"]["spec"] for job in run["jobs"]]
+    commands = [step["command"][2:] for pod in pods for step in [*pod["initContainers"], *pod["containers"]]]
+    assert commands == [["fetch", "c"], ["load"], ["verify", "c"], ["swap", "c"]]
 
 
 def test_no_step_accepts_what_nobody_has_accepted(run: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

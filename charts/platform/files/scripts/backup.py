@@ -10,8 +10,8 @@
 Environment: CONNECTION (metadata database; of its owner, but `connection` and `store` may have that of a reader),
 CONNECTION_ADMIN (a role that may create databases; by default that of CONNECTION), FERNET_KEY (verify),
 AIRFLOW_VERSION, BACKUP (JSON: uri, storageOptions, keepDays, keepAtLeast, environment, namespace), BACKUP_KEY (keys
-separated by commas: the first one authenticates a new backup, all of them check), and ACCEPT_UNAUTHENTICATED (name of
-the one backup that is restored although no key authenticates it).
+separated by commas: the first one authenticates a new backup, all of them check), and ACCEPT_UNAUTHENTICATED
+(NAME:SHA256, the name and the dump's checksum of the one backup that is restored although no key authenticates it).
 A backup is NAME.dump, in pg_dump's custom format, and NAME.json, which is written last: without it there is no backup.
 NAME.json holds the checksum of the dump and an HMAC of everything else in it. Without the key nobody can make it, so
 who may only write to the folder cannot give us a dump of their own: restoring one runs whatever SQL is in it.
@@ -208,14 +208,14 @@ class Store:
         Others write into buckets too (inventories, notes, uploads that are cut off), and nothing of that may keep
         anybody from a backup or a restore.
         """
-        objects = self._objects()
-        found, skipped = [], {}
+        objects, others = self._listed()
+        found, skipped = [], {_shown(name): "is not a file" for name in others if name.endswith(".json")}
         for name in objects:
             if name.endswith(".json"):
                 try:
                     found.append(self._backup(name.removesuffix(".json"), objects))
                 except SkippedError as error:
-                    skipped[name] = str(error)
+                    skipped[_shown(name)] = str(error)
         return sorted(found, key=lambda backup: (backup.started, backup.name)), skipped
 
     def backups(self) -> list[Backup]:
@@ -226,9 +226,12 @@ class Store:
         """The backup of a name.
 
         Raises:
-            SkippedError: Its description is none or cannot be read, or its dump is not there in full.
+            SkippedError: Its description is none or cannot be read, its dump is not there in full, or its name would
+                do something to a terminal that shows it.
             OSError: The store does not answer: that is no reason to go on without what it holds.
         """
+        if not name.isprintable():
+            raise SkippedError("has a name that cannot be shown as it is")
         if (objects[f"{name}.json"].get("size") or 0) > LARGEST_DESCRIPTION:
             raise SkippedError("is too large to describe a backup")
         try:
@@ -278,19 +281,27 @@ class Store:
             self.files.rm_file(self.path(f"{backup.name}.json"))
             self.files.rm_file(self.path(f"{backup.name}.dump"))
         self.files.invalidate_cache()
-        objects = self._objects()
+        objects, others = self._listed()
+        known = {*objects, *others}
         for name in objects:
             stem = name.removesuffix(".dump")
-            if stem != name and f"{stem}.json" not in objects and _time_of(stem) < now - UNFINISHED:
+            if stem != name and f"{stem}.json" not in known and _time_of(stem) < now - UNFINISHED:
                 self.files.rm_file(self.path(name))
         return [backup.name for backup in old]
 
-    def _objects(self) -> dict[str, Any]:
+    def _listed(self) -> tuple[dict[str, Any], set[str]]:
+        """The files by name, and the names of all else: folders cannot be read or deleted, and a pipe never ends."""
         try:
             listed = self.files.ls(self.folder, detail=True)
         except FileNotFoundError:
-            return {}
-        return {Path(entry["name"]).name: entry for entry in listed}
+            return {}, set()
+        files = {Path(entry["name"]).name: entry for entry in listed if entry["type"] == "file"}
+        return files, {Path(entry["name"]).name for entry in listed if entry["type"] != "file"}
+
+
+def _shown(name: str) -> str:
+    """The name of an object for output; with signs that do something to a terminal, as Python writes it."""
+    return name if name.isprintable() else ascii(name)
 
 
 def _time_of(name: str) -> datetime:
@@ -355,9 +366,14 @@ def keys(text: str) -> tuple[str, ...]:
     """The keys that a text holds, separated by commas.
 
     Raises:
-        ProblemError: One is so short that it can be guessed.
+        ProblemError: One is so short that it can be guessed, or two of them have no comma between them.
     """
     found = tuple(key.strip() for key in text.split(",") if key.strip())
+    if any(len(key.split()) > 1 for key in found):
+        raise ProblemError(
+            "backup-key of the Secret global.secrets.backup has a space or a line break inside of a key: put a comma "
+            "between two keys, as in new,old"
+        )
     if any(len(key) < SHORTEST_KEY for key in found):
         raise ProblemError(
             f"backup-key of the Secret global.secrets.backup has a key of fewer than {SHORTEST_KEY} characters: make "
@@ -521,17 +537,36 @@ def chosen(name: str) -> Backup:
     """The backup of a name.
 
     Raises:
-        ProblemError: There is none, it is skipped, or it is neither authenticated nor accepted without that.
+        ProblemError: There is none, it is skipped, or it is not authenticated and either not accepted without that,
+            or another one than was accepted.
     """
     backups, skipped = open_store()[0].contents()
     for backup in backups:
         if backup.name == name:
-            if backup.unauthenticated and os.environ.get("ACCEPT_UNAUTHENTICATED") != name:
-                raise ProblemError(f"{name} is not authenticated: {backup.unauthenticated}")
+            if backup.unauthenticated:
+                check_accepted(backup)
             return backup
     if reason := skipped.get(f"{name}.json"):
         raise ProblemError(f"there is no whole backup {name}: {name}.json {reason}. Restore another one")
     raise ProblemError(f"there is no backup {name}")
+
+
+def check_accepted(backup: Backup) -> None:
+    """Check that a backup which is not authenticated is the very one that somebody has accepted.
+
+    Its name alone is not enough: who can write to the folder can exchange what has that name between two steps.
+
+    Raises:
+        ProblemError: It is not.
+    """
+    name, _, digest = os.environ.get("ACCEPT_UNAUTHENTICATED", "").rpartition(":")
+    if name != backup.name:
+        raise ProblemError(f"{backup.name} is not authenticated: {backup.unauthenticated}")
+    if digest != backup.sha256:
+        raise ProblemError(
+            f"{name} is not the one that was accepted: its checksum is now {_shown(backup.sha256)}. Find out who "
+            "writes to the folder of the backups before you restore anything from it"
+        )
 
 
 def fetch(name: str) -> dict[str, Any]:
