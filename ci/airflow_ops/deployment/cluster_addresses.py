@@ -12,7 +12,7 @@ from airflow_ops.manifests.objects import Manifest
 
 WORKER_POLICY = "airflow-worker"
 KEY = "platform.networkPolicy.clusterAddresses"
-FORBIDDEN = 403
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def warn_of_open(cluster: Cluster, manifests: list[Manifest]) -> None:
@@ -28,7 +28,7 @@ def warn_of_open(cluster: Cluster, manifests: list[Manifest]) -> None:
     policy = next((m.object for m in manifests if (m.kind, m.name) == ("NetworkPolicy", WORKER_POLICY)), None)
     if policy is None:
         return
-    reached = [what for address, what in _addresses(cluster) if is_open(policy, address)]
+    reached = [what for addresses, what in _addresses(cluster) if is_open(policy, addresses)]
     if reached:
         more = f" and {len(reached) - 3} more" if len(reached) > 3 else ""
         err.print(
@@ -38,27 +38,53 @@ def warn_of_open(cluster: Cluster, manifests: list[Manifest]) -> None:
         )
 
 
-def is_open(policy: dict[str, Any], address: str) -> bool:
-    """Whether an egress rule for every address covers this one.
+def is_open(policy: dict[str, Any], addresses: str) -> bool:
+    """Whether an egress rule for every address covers any of these.
 
     Args:
         policy: A NetworkPolicy.
-        address: An IP address.
+        addresses: An IP address, or a range of them in CIDR notation.
+
+    Raises:
+        ValueError: It is neither.
     """
-    wanted = ipaddress.ip_address(address)
-    blocks = [
-        peer["ipBlock"] for rule in policy["spec"].get("egress", []) for peer in rule.get("to", []) if "ipBlock" in peer
-    ]
+    wanted = ipaddress.ip_network(addresses, strict=False)
+    rules = policy["spec"].get("egress") or []
+    blocks = [peer["ipBlock"] for rule in rules for peer in rule.get("to") or [] if peer.get("ipBlock")]
     return any(
-        block["cidr"].endswith("/0")
-        and wanted in ipaddress.ip_network(block["cidr"])
-        and not any(wanted in ipaddress.ip_network(kept_out) for kept_out in block.get("except", []))
-        for block in blocks
+        _has_every(block["cidr"], wanted) and not _kept_out(wanted, block.get("except") or []) for block in blocks
     )
 
 
+def _has_every(cidr: str, wanted: Network) -> bool:
+    """Whether a range is every address, or one of the two halves that are, and holds a part of the wanted one."""
+    block = ipaddress.ip_network(cidr, strict=False)
+    return block.prefixlen <= 1 and block.version == wanted.version and block.overlaps(wanted)
+
+
+def _kept_out(wanted: Network, exceptions: Iterable[str]) -> bool:
+    """Whether the exceptions together hold all of the wanted range."""
+    left = [wanted]
+    for each in exceptions:
+        kept_out = ipaddress.ip_network(each, strict=False)
+        left = [part for network in left for part in _without(network, kept_out)]
+    return not left
+
+
+def _without(network: Network, kept_out: Network) -> list[Network]:
+    """What is left of a range when another one is taken out of it."""
+    if network.version != kept_out.version or not network.overlaps(kept_out):
+        return [network]
+    if network.prefixlen >= kept_out.prefixlen:
+        return []
+    return list(network.address_exclude(kept_out))  # type: ignore[arg-type]
+
+
 def _addresses(cluster: Cluster) -> list[tuple[str, str]]:
-    """Addresses of the cluster, each with what it is of. Those that this user may not read are left out, and named."""
+    """Addresses and ranges of the cluster, each with what it is of.
+
+    This is for a warning only, so what cannot be read is left out and named; it never ends a deploy.
+    """
     found: list[tuple[str, str]] = []
     reads: dict[str, Callable[[], list[tuple[str, str]]]] = {
         "nodes": lambda: _of_nodes(cluster.core.list_node().items),
@@ -68,10 +94,17 @@ def _addresses(cluster: Cluster) -> list[tuple[str, str]]:
         try:
             found += read()
         except ApiException as error:
-            if error.status != FORBIDDEN:
-                raise
-            err.print(f"{what}: may not be read, so {KEY} is not compared with their addresses")
-    return found
+            err.print(f"{what}: not read ({error.reason}), so {KEY} is not compared with their addresses")
+    return [(addresses, text) for addresses, text in found if _is_network(addresses)]
+
+
+def _is_network(text: str) -> bool:
+    """Whether this is an address or a range: some clouds list names, and link-local addresses with their interface."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _of_nodes(nodes: Iterable[Any]) -> list[tuple[str, str]]:
@@ -81,9 +114,7 @@ def _of_nodes(nodes: Iterable[Any]) -> list[tuple[str, str]]:
         found += [
             (a.address, f"{a.address} (node {name})") for a in node.status.addresses or [] if a.type.endswith("IP")
         ]
-        for cidr in node.spec.pod_cidrs or []:
-            first = str(ipaddress.ip_network(cidr).network_address)
-            found.append((first, f"{cidr} (pods of node {name})"))
+        found += [(cidr, f"{cidr} (pods of node {name})") for cidr in node.spec.pod_cidrs or []]
     return found
 
 
@@ -92,5 +123,4 @@ def _of_services(services: Iterable[Any]) -> list[tuple[str, str]]:
         (address, f"{address} (Service {service.metadata.name})")
         for service in services
         for address in service.spec.cluster_ips or []
-        if address != "None"
     ]

@@ -54,16 +54,46 @@ EVERYTHING = {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}
         ([], ["172.18.0.2 (node one)", "10.244.3.0/24 (pods of node one)", "10.96.0.1 (Service kubernetes)"]),
         (["10.244.0.0/16", "10.96.0.0/16"], ["172.18.0.2 (node one)"]),
         (["10.0.0.0/8", "172.16.0.0/12"], []),
+        # The first half of the range of pods only.
+        (["10.244.3.0/25", "10.96.0.0/16", "172.16.0.0/12"], ["10.244.3.0/24 (pods of node one)"]),
+        (None, ["172.18.0.2 (node one)", "10.244.3.0/24 (pods of node one)", "10.96.0.1 (Service kubernetes)"]),
     ],
 )
 def test_what_is_not_kept_out_is_named(
-    cluster: Cluster, capsys: pytest.CaptureFixture[str], kept_out: list[str], named: list[str]
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], kept_out: list[str] | None, named: list[str]
 ) -> None:
     cluster_addresses.warn_of_open(cluster, [policy({**EVERYTHING, "except": kept_out})])
     said = " ".join(capsys.readouterr().err.split())
     assert ("platform.networkPolicy.clusterAddresses" in said) is bool(named)
     for each in ["172.18.0.2 (node one)", "10.244.3.0/24 (pods of node one)", "10.96.0.1 (Service kubernetes)"]:
         assert (each in said) is (each in named)
+
+
+def test_two_halves_are_every_address(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster_addresses.warn_of_open(cluster, [policy({"cidr": "0.0.0.0/1"}, {"cidr": "128.0.0.0/1"})])
+    said = " ".join(capsys.readouterr().err.split())
+    for each in ["172.18.0.2 (node one)", "10.244.3.0/24 (pods of node one)", "10.96.0.1 (Service kubernetes)"]:
+        assert each in said
+
+
+def test_a_rule_for_whomever_has_no_addresses(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = policy({"cidr": "10.0.0.0/8"})
+    manifest.object["spec"]["egress"] += [{"to": None}, {"ports": [{"port": 443}]}]
+    cluster_addresses.warn_of_open(cluster, [manifest])
+    manifest.object["spec"]["egress"] = None
+    cluster_addresses.warn_of_open(cluster, [manifest])
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_no_address_is_passed_over(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = [node("ip-10-0-0-1", "10.244.3.0/24"), node("fe80::1%eth0", "none"), node("172.18.0.2", "10.244.4.0/24")]
+    cluster = cluster_with(
+        monkeypatch,
+        list_node=lambda: SimpleNamespace(items=nodes),
+        list_namespaced_service=lambda _: SimpleNamespace(items=services("None", "", "10.96.0.1")),
+    )
+    cluster_addresses.warn_of_open(cluster, [policy({**EVERYTHING, "except": ["10.244.0.0/16", "10.96.0.0/16"]})])
+    assert "tasks reach 172.18.0.2 (node one), since" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
@@ -82,18 +112,19 @@ def test_what_is_meant_is_not_named(
     assert capsys.readouterr().err == ""
 
 
-def test_who_may_not_list_nodes_is_told_what_is_not_compared(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("problem", [ApiException(403, "Forbidden"), ApiException(500, "etcd"), ApiException(0, "TLS")])
+def test_nodes_that_are_not_listed_are_said_not_to_be_compared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], problem: ApiException
 ) -> None:
-    def forbidden() -> None:
-        raise ApiException(status=403, reason="Forbidden")
+    def refused() -> None:
+        raise problem
 
     cluster = cluster_with(
         monkeypatch,
-        list_node=forbidden,
+        list_node=refused,
         list_namespaced_service=lambda _: SimpleNamespace(items=services("10.96.0.1")),
     )
     cluster_addresses.warn_of_open(cluster, [policy(EVERYTHING)])
     said = " ".join(capsys.readouterr().err.split())
-    assert "nodes: may not be read" in said
+    assert f"nodes: not read ({problem.reason}), so" in said
     assert "10.96.0.1 (Service kubernetes)" in said
