@@ -242,6 +242,31 @@ REFUSED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     ),
     "the official users": ("airflow-blue", {"airflow": {"createUserJob": {"enabled": True}}}, ["platform.users"]),
     "the official database": ("airflow-blue", {"airflow": {"postgresql": {"enabled": True}}}, ["platform.database"]),
+    "the official Ingress": (
+        "airflow-blue",
+        {"airflow": {"ingress": {"apiServer": {"enabled": True}}}},
+        ["airflow.ingress", "platform.ingress"],
+    ),
+    "the official Ingress of before": (
+        "airflow-blue",
+        {"airflow": {"ingress": {"web": {"enabled": True}}}},
+        ["airflow.ingress", "platform.ingress"],
+    ),
+    "an address without a scheme": (
+        "airflow-blue",
+        {"airflow": {"config": {"api": {"base_url": "{{ .Values.global.environment }}.example.com"}}}},
+        ["airflow.config.api.base_url", "dev.example.com"],
+    ),
+    "an address without a host": (
+        "airflow-blue",
+        {"airflow": {"config": {"api": {"base_url": "https://{{ .Values.global.hosts.airflow }}"}}}},
+        ["airflow.config.api.base_url", "https://"],
+    ),
+    "a mirror that fetches too seldom for its alert": (
+        "airflow-platform",
+        {"platform": {"gitMirror": {"refreshInterval": 301}}},
+        ["/platform/gitMirror/refreshInterval"],
+    ),
     "a release that is no colour": ("airflow-red", {}, ["airflow-red", "airflow-blue"]),
 }
 

@@ -1,5 +1,6 @@
 """Who may do what in the cluster: service accounts, roles and tokens are those listed here, in every environment."""
 
+import copy
 import json
 import re
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import pytest
 
 from airflow_ops.checks import policies
+from airflow_ops.environments.values import read_values
 from airflow_ops.manifests.objects import Pod
+from airflow_ops.paths import ROOT
 from support.chart_rendering import ENVIRONMENTS, Charts, Render, Rendered
 
 CLUSTER_SCOPED = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
@@ -168,26 +171,85 @@ def test_a_component_has_one_address_of_the_database(charts: Charts) -> None:
             assert len(names) == len(set(names)), container.where
 
 
-@pytest.mark.parametrize(
-    ("values", "named"),
-    [
-        ({"airflow": {"dagProcessor": {"env": [{"name": "A", "value": "b"}]}}}, ["dagProcessor.env", "dag-code"]),
-        (
-            {"global": {"secrets": {"metadataDagCode": "mine"}}},
-            ["metadataDagCode", "mine", "airflow-metadata-dag-code"],
-        ),
-        (
-            {"airflow": {"enableBuiltInSecretEnvVars": {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": True}}},
-            ["enableBuiltInSecretEnvVars.AIRFLOW__DATABASE__SQL_ALCHEMY_CONN is true"],
-        ),
-    ],
-)
+CONNECTION = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+FERNET, API_KEY = "AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__API__SECRET_KEY"
+SIGNING, TRUSTED = "AIRFLOW__API_AUTH__JWT_PRIVATE_KEY_PATH", "AIRFLOW__API_AUTH__TRUSTED_JWKS_URL"
+NEEDED = {
+    "scheduler": (CONNECTION, FERNET, SIGNING),
+    "apiServer": (CONNECTION, f"{CONNECTION}_ASYNC", FERNET, API_KEY, SIGNING, TRUSTED),
+    "dagProcessor": (CONNECTION, FERNET),
+    "triggerer": (CONNECTION, FERNET, API_KEY),
+    "cleanup": (CONNECTION,),
+    "databaseCleanup": (CONNECTION,),
+}
+"""What each component cannot do without, and has by its own list only."""
+
+
+def env_of(component: str) -> list[dict[str, Any]]:
+    env: list[dict[str, Any]] = read_values(ROOT / "values/base.yaml")["airflow"][component]["env"]
+    return copy.deepcopy(env)
+
+
+@pytest.mark.parametrize(("component", "name"), [(each, name) for each, names in NEEDED.items() for name in names])
+def test_a_list_that_loses_what_its_component_needs_is_refused(render: Render, component: str, name: str) -> None:
+    env = [each for each in env_of(component) if each["name"] != name]
+    error = render("airflow-blue", {"airflow": {component: {"env": env}}}).error
+    said = [f"airflow.{component}.env: {name} is not there", "repeat all entries of values/base.yaml"]
+    assert [words for words in said if words not in error] == []
+
+
+def changed(component: str, variable: str, **reference: str) -> dict[str, Any]:
+    """Values in which a variable of a component is another one of its Secrets."""
+    env = env_of(component)
+    next(each for each in env if each["name"] == variable)["valueFrom"]["secretKeyRef"].update(reference)
+    return {"airflow": {component: {"env": env}}}
+
+
+def each_has(**keys: Any) -> dict[str, Any]:
+    return {"airflow": keys}
+
+
+REFUSED: list[tuple[dict[str, Any], list[str]]] = [
+    ({"global": {"secrets": {"metadataDagCode": "mine"}}}, ["metadataDagCode", "mine", "airflow-metadata-dag-code"]),
+    (changed("dagProcessor", CONNECTION, name="airflow-metadata"), ["dagProcessor.env", "airflow-metadata/connection"]),
+    (changed("cleanup", CONNECTION, key="connection-async"), ["cleanup.env", "airflow-metadata/connection-async"]),
+    (changed("triggerer", FERNET, key="key"), ["triggerer.env", "airflow-fernet/key"]),
+    (each_has(scheduler={"env": env_of("scheduler") * 2}), ["scheduler.env", "has to be there once"]),
+    (each_has(cleanup={"env": None}), ["airflow.cleanup.env", f"{CONNECTION} is not there"]),
+    *(
+        (each_has(enableBuiltInSecretEnvVars={name: True}), [f"enableBuiltInSecretEnvVars.{name} is true"])
+        for name in (CONNECTION, FERNET, API_KEY, "AIRFLOW_CONN_AIRFLOW_DB", "AIRFLOW__API_AUTH__JWT_SECRET")
+    ),
+    (
+        each_has(secret=[{"envName": CONNECTION, "secretName": "airflow-metadata", "secretKey": "connection"}]),
+        ["airflow.secret", CONNECTION],
+    ),
+    (each_has(extraEnv=f"- name: {CONNECTION}\n  value: a\n"), ["airflow.extraEnv", CONNECTION]),
+    (each_has(env=[{"name": FERNET, "value": "a"}]), ["airflow.env", FERNET]),
+]
+
+
+@pytest.mark.parametrize(("values", "named"), REFUSED)
 def test_values_that_give_a_component_another_login_are_refused(
     render: Render, values: dict[str, Any], named: list[str]
 ) -> None:
     answer = render("airflow-blue", values)
     assert answer.code != 0
     assert [word for word in named if word not in answer.error] == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        each_has(cleanup={"enabled": False, "env": []}),
+        each_has(scheduler={"env": [*env_of("scheduler"), {"name": "MORE", "value": "a"}]}),
+        each_has(extraEnv="- name: AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS\n  value: a\n"),
+        each_has(secret=[{"envName": "MORE", "secretName": "more", "secretKey": "more"}]),
+    ],
+)
+def test_values_that_add_to_what_a_component_has_are_taken(render: Render, values: dict[str, Any]) -> None:
+    answer = render("airflow-blue", values)
+    assert answer.code == 0, answer.error
 
 
 OWNERS = {
