@@ -5,15 +5,20 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from uuid import uuid4
 
+import airflow.models
 import pytest
 import sqlalchemy as sa
 
 from airflow_ops.paths import ROOT
+from airflow_ops.waiting import wait_until
 from support.airflow_processes import DAG_CODE, OWNER, READER, RIGHTS, execute, migrated_server, rights
 from support.metadata_database import Server, running_database_exporter
+from support.metadata_database import insert as insert_row
 
 pytestmark = pytest.mark.xdist_group("database_rights")  # the migration runs once
 SCRIPTS = ROOT / "charts/platform/files/scripts"
@@ -91,6 +96,9 @@ def test_the_code_of_dags_may_do_what_its_components_do(server: Server, statemen
         "DELETE FROM revoked_token",
         "SELECT * FROM session",
         "SELECT dttm, extra FROM log",
+        "INSERT INTO log (id, dttm, event) VALUES (2000000000, now(), 'a')",
+        "INSERT INTO trigger (id, classpath, kwargs, created_date) VALUES (2000000000, 'a', '{}', now())",
+        "UPDATE job SET id = 2000000000",
         "UPDATE log SET event = 'a'",
         "DELETE FROM log",
         "DELETE FROM job",
@@ -132,6 +140,54 @@ def test_whoever_writes_a_former_try_chooses_no_pickle(server: Server) -> None:
         connection.execute(sa.text("RESET ROLE"))
         query = "SELECT try_number, executor_config IS NULL FROM task_instance_history ORDER BY 1"
         assert connection.execute(sa.text(query)).all() == [(1, True), (2, False)]
+
+
+CALLBACK = (
+    "INSERT INTO callback (id, type, fetch_method, data, priority_weight, created_at, state) "
+    "VALUES (gen_random_uuid(), '{}', 'import_path', '{{}}', 1, now(), 'pending')"
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "said"),
+    [
+        ("triggerer", "state = 'success'", ""),
+        ("dag_processor", "priority_weight = 2", ""),
+        ("triggerer", "type = 'executor'", DENIED),
+        ("executor", "data = '{}'", DENIED),
+        ("unknown", "state = 'success'", DENIED),
+    ],
+)
+def test_only_the_owner_tells_the_scheduler_what_to_run(server: Server, kind: str, change: str, said: str) -> None:
+    """A callback for the executor ends a scheduler whose executor does not run any."""
+    assert refusal(server, OWNER, CALLBACK.format(kind)) == ""
+    execute(server, CALLBACK.format(kind), role=OWNER)
+    try:
+        changed = refusal(server, DAG_CODE, f"UPDATE callback SET {change}")  # noqa: S608
+        made = refusal(server, DAG_CODE, CALLBACK.format(kind))
+    finally:
+        execute(server, "DELETE FROM callback", role=OWNER)
+    assert (said in changed) if said else not changed
+    assert (DENIED in made) if kind in ("executor", "unknown") else not made
+
+
+def test_whoever_deletes_a_trigger_does_not_delete_the_task_that_waits_for_it(server: Server) -> None:
+    """The foreign key would. Airflow itself only deletes triggers that nothing waits for."""
+    with server.engine().connect() as connection:
+        # Its foreign keys need a DAG and a run, which are not what this is about.
+        airflow.models.import_all_models()  # type: ignore[no-untyped-call]
+        connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
+        insert = "INSERT INTO trigger (classpath, kwargs, created_date) VALUES ('a', '{}', now()) RETURNING id"
+        waited_for, unused = (connection.scalar(sa.text(insert)) for _ in range(2))
+        insert_row(connection, "task_instance", id=uuid4(), trigger_id=waited_for)
+        connection.execute(sa.text("SET LOCAL session_replication_role = origin"))
+        for role, left in ((DAG_CODE, [waited_for]), (OWNER, [])):
+            connection.execute(sa.text(f"SET LOCAL ROLE {role}"))
+            connection.execute(sa.text("DELETE FROM trigger"))
+            connection.execute(sa.text("RESET ROLE"))
+            assert connection.scalars(sa.text("SELECT id FROM trigger")).all() == left
+            assert connection.scalars(sa.text("SELECT trigger_id FROM task_instance")).all() == left
+    assert unused
 
 
 def test_every_table_is_granted_or_refused_with_a_reason(server: Server, module: ModuleType) -> None:
@@ -259,6 +315,68 @@ def test_rights_that_somebody_added_are_taken_back(server: Server) -> None:
     assert DENIED in refusal(server, READER, "UPDATE dag_run SET conf = NULL")
 
 
+@pytest.mark.parametrize(
+    ("statement", "refused"),
+    [
+        ("GRANT CREATE ON DATABASE airflow TO airflow_dag_code", "CREATE SCHEMA airflow"),
+        ("GRANT CREATE ON DATABASE airflow TO PUBLIC", "CREATE SCHEMA airflow"),
+        ("GRANT TEMPORARY ON DATABASE airflow TO airflow_dag_code", "CREATE TEMP TABLE mine (a int)"),
+        ("GRANT CREATE ON SCHEMA public TO airflow_dag_code", "CREATE TABLE mine (a int)"),
+        ("GRANT SELECT ON ab_user TO PUBLIC", "SELECT * FROM ab_user"),
+        ("GRANT UPDATE (conf) ON dag_run TO PUBLIC", "UPDATE dag_run SET conf = NULL"),
+        ("GRANT UPDATE ON SEQUENCE log_id_seq TO PUBLIC", "SELECT setval('log_id_seq', 1)"),
+    ],
+)
+def test_rights_from_elsewhere_are_taken_back_too(server: Server, statement: str, refused: str) -> None:
+    """With a schema named as the owner, its tables would come before the real ones in the owner's search_path."""
+    execute(server, statement, role=OWNER)
+    assert refusal(server, DAG_CODE, refused) == ""
+    assert rights(server.url(OWNER), "grant").returncode == 0
+    assert DENIED in refusal(server, DAG_CODE, refused)
+
+
+@pytest.mark.parametrize("scope", ["IN SCHEMA public", ""])
+def test_a_later_table_is_closed_whatever_the_defaults_were(server: Server, scope: str) -> None:
+    for grantee in (DAG_CODE, "PUBLIC"):
+        execute(server, f"ALTER DEFAULT PRIVILEGES {scope} GRANT ALL ON TABLES TO {grantee}", role=OWNER)
+    assert rights(server.url(OWNER), "grant").returncode == 0
+    execute(server, "CREATE TABLE later (id serial)", role=OWNER)
+    closed = refusal(server, DAG_CODE, "SELECT * FROM later")
+    readable = refusal(server, READER, "SELECT * FROM later")
+    execute(server, "DROP TABLE later", role=OWNER)
+    assert DENIED in closed
+    assert readable == ""
+
+
+def test_a_right_that_a_role_has_passed_on_is_taken_back(server: Server) -> None:
+    execute(server, f"GRANT SELECT ON variable TO {READER} WITH GRANT OPTION", role=OWNER)
+    execute(server, f"GRANT SELECT ON variable TO {OWNER}, watcher", role=READER)
+    answer = rights(server.url(OWNER), "grant")
+    assert answer.returncode == 0, answer.stdout
+    with server.engine().connect() as connection:
+        query = "SELECT relacl::text FROM pg_class WHERE relname = 'variable'"
+        assert "watcher" not in str(connection.scalar(sa.text(query)))
+
+
+def test_a_database_of_somebody_else_in_which_everybody_may_make_schemas_is_refused(server: Server) -> None:
+    execute(server, "CREATE DATABASE lent", database="postgres")
+    execute(server, "GRANT CREATE ON DATABASE lent TO PUBLIC", "ALTER SCHEMA public OWNER TO airflow", database="lent")
+    answer = rights(server.url(OWNER, "lent"), "grant")
+    execute(server, "DROP DATABASE lent", database="postgres")
+    assert answer.returncode == 1
+    assert "REVOKE CREATE, TEMPORARY ON DATABASE lent FROM PUBLIC" in answer.stdout
+
+
+@pytest.mark.parametrize("thing", ["SCHEMA airflow", "TABLE public.mine (a int)"])
+def test_a_role_that_has_made_something_before_is_refused(server: Server, thing: str) -> None:
+    kind, name, *_ = thing.split()
+    execute(server, f"CREATE {thing}", f"ALTER {kind} {name} OWNER TO {DAG_CODE}")
+    answer = rights(server.url(OWNER), "grant")
+    execute(server, f"DROP {kind} {name}")
+    assert answer.returncode == 1
+    assert f"{DAG_CODE} owns {name.removeprefix('public.')}" in answer.stdout
+
+
 def test_a_missing_role_is_named_with_what_makes_it(server: Server) -> None:
     execute(server, f"ALTER ROLE {READER} RENAME TO other")
     answer = rights(server.url(OWNER), "grant")
@@ -272,6 +390,8 @@ def test_a_missing_role_is_named_with_what_makes_it(server: Server) -> None:
     ("change", "back", "named"),
     [
         ("GRANT airflow TO {0}", "REVOKE airflow FROM {0}", "member of airflow"),
+        ("GRANT pg_read_all_data TO {0}", "REVOKE pg_read_all_data FROM {0}", "REVOKE pg_read_all_data FROM"),
+        ("GRANT airflow_dag_code TO {0}", "REVOKE airflow_dag_code FROM {0}", "member of airflow_dag_code"),
         ("ALTER ROLE {0} SUPERUSER", "ALTER ROLE {0} NOSUPERUSER", "superuser"),
         ("ALTER ROLE {0} CREATEROLE", "ALTER ROLE {0} NOCREATEROLE", "rolcreaterole"),
     ],
@@ -283,6 +403,37 @@ def test_a_role_that_may_more_is_refused(server: Server, change: str, back: str,
     assert answer.returncode == 1
     assert named in answer.stdout
     assert READER in answer.stdout
+
+
+@pytest.mark.parametrize("owner", ["a" * 55, "a%b"])
+def test_an_owner_whose_roles_cannot_have_their_names_is_refused(server: Server, owner: str) -> None:
+    """PostgreSQL would cut the end off, and both roles could be one."""
+    execute(server, f'CREATE ROLE "{owner}" LOGIN', f'GRANT CONNECT ON DATABASE airflow TO "{owner}"')
+    answer = rights(server.url(owner.replace("%", "%25")), "grant")
+    execute(server, f'DROP OWNED BY "{owner}"', f'DROP ROLE "{owner}"')
+    assert answer.returncode == 1
+    assert answer.stdout.startswith(f"problem: the owner {owner}"), answer.stdout
+
+
+@pytest.mark.parametrize("address", ["postgresql+pg8000://a:secret@b/c", "postgresql://a:1@2:secret@b:x/c"])
+def test_an_address_that_cannot_be_used_is_named_without_what_is_in_it(address: str) -> None:
+    answer = rights(address, "grant")
+    assert answer.returncode == 1
+    assert answer.stdout.startswith("problem: the address in CONNECTION"), answer.stdout + answer.stderr
+    assert "secret" not in answer.stdout + answer.stderr
+
+
+def test_two_at_once_wait_for_each_other(server: Server, module: ModuleType) -> None:
+    """As a deploy's Job and that of an upgrade: PostgreSQL would refuse the second one's change of the same row."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'airflow' AND wait_event_type = 'Lock'"
+    with ThreadPoolExecutor() as pool:
+        with server.engine(OWNER).begin() as connection:
+            module.grant_in(connection)
+            second = pool.submit(rights, server.url(OWNER), "grant")
+            with server.engine().connect().execution_options(isolation_level="AUTOCOMMIT") as watching:
+                assert wait_until(lambda: watching.scalar(sa.text(query)) or second.done(), 120, 0.2)
+        answer = second.result()
+    assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
 def test_a_schema_in_which_everybody_may_make_things_is_refused_where_it_is_not_the_owners(server: Server) -> None:
@@ -318,3 +469,49 @@ def test_a_login_that_is_not_that_of_the_role_is_named_with_its_secret(server: S
     assert answer.returncode == 1
     assert named in answer.stdout
     assert "airflow-metadata-reader" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("GRANT pg_read_all_data TO {0}", "member of pg_read_all_data"),
+        ("GRANT airflow_dag_code TO {0}", "member of airflow_dag_code"),
+        ("ALTER ROLE {0} CREATEROLE", "rolcreaterole"),
+        ("ALTER ROLE {0} BYPASSRLS", "rolbypassrls"),
+    ],
+)
+def test_a_login_that_may_more_than_its_role_is_refused(server: Server, change: str, named: str) -> None:
+    """SET ROLE NONE leads back to it."""
+    login = "airflow_reader_b"
+    execute(server, f"CREATE ROLE {login} LOGIN IN ROLE {READER}", f"ALTER ROLE {login} SET role TO {READER}")
+    try:
+        before = rights(server.url(OWNER), "check", **logins(server, reader=login))
+        execute(server, change.format(login))
+        answer = rights(server.url(OWNER), "check", **logins(server, reader=login))
+    finally:
+        execute(server, f"DROP ROLE {login}")
+    assert before.returncode == 0, before.stdout
+    assert answer.returncode == 1, answer.stdout
+    assert named in answer.stdout
+    assert f"{login} of Secret airflow-metadata-reader" in answer.stdout
+
+
+@pytest.mark.parametrize("user", [OWNER, "postgres", "another_super", "another_owner", READER])
+def test_no_login_is_made_of_somebody_who_may_more(server: Server, user: str) -> None:
+    """The owner would act as a role that may not migrate, and could not be told from it."""
+    execute(server, "CREATE ROLE another_super SUPERUSER", f"CREATE ROLE another_owner IN ROLE {OWNER}")
+    state = "SELECT rolname, rolconfig, rolpassword FROM pg_authid ORDER BY 1"
+    members = "SELECT roleid, member FROM pg_auth_members ORDER BY 1, 2"
+
+    def found() -> list[list[tuple[object, ...]]]:
+        with server.engine().connect() as connection:
+            return [[tuple(row) for row in connection.execute(sa.text(query))] for query in (state, members)]
+
+    before = found()
+    wanted = logins(server, reader="airflow_reader_c", dag_code=user)
+    answer = rights(server.url(OWNER), "make", CONNECTION_ADMIN=server.url("postgres", "postgres"), **wanted)
+    after = found()
+    execute(server, "DROP ROLE another_super", "DROP ROLE another_owner", "DROP ROLE IF EXISTS airflow_reader_c")
+    assert answer.returncode == 1, answer.stdout
+    assert f"login {user} of Secret airflow-metadata-dag_code" in answer.stdout
+    assert after == before

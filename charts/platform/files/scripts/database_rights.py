@@ -130,6 +130,17 @@ KEEPER = "platform_keep_executor_config"
 When a trigger of Airflow fails a task that has tries left, the triggerer writes the former try there with its
 `executor_config`. Whatever it writes, that of the task instance is stored.
 """
+CALLBACK_KEEPER = "platform_keep_callbacks"
+"""One on `callback`: nobody but the owner may write a callback that the executor runs.
+
+Scheduler and API server make those, from deadlines. The scheduler hands them to its executor, and ends where the row or
+the executor is not what it expects. DAG processor and triggerer only work with the two other types.
+"""
+TRIGGER_KEEPER = "platform_keep_triggers"
+"""One on `trigger`: a row that a task instance waits for stays when somebody else than the owner deletes it.
+
+The foreign key would delete the task instance too. Airflow itself deletes only rows that nothing waits for.
+"""
 TABLES = """
 SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = ANY (:kinds)
   AND pg_has_role(relowner, 'USAGE') ORDER BY relname
@@ -148,6 +159,23 @@ SELECT relname FROM pg_class JOIN unnest(CAST(:tables AS text[])) AS name ON rel
 WHERE relkind = 'S' AND relnamespace = current_schema()::regnamespace
 """
 """Of the columns of tables; some of Airflow's are only known by their name."""
+MADE = """
+SELECT nspname FROM pg_namespace WHERE pg_get_userbyid(nspowner) = :role
+UNION ALL SELECT relname FROM pg_class WHERE pg_get_userbyid(relowner) = :role AND relkind NOT IN ('i', 'S', 't')
+UNION ALL SELECT proname FROM pg_proc WHERE pg_get_userbyid(proowner) = :role
+ORDER BY 1
+"""
+COUNTED = """
+SELECT table_name, column_name FROM information_schema.columns
+WHERE table_schema = current_schema() AND (column_default LIKE 'nextval(%' OR is_identity = 'YES')
+"""
+"""Columns whose value comes from a sequence."""
+LONGEST = 63
+"""Bytes of a name in PostgreSQL."""
+MEMBERSHIPS = """
+SELECT roles.rolname FROM pg_auth_members JOIN pg_roles AS roles ON roles.oid = roleid
+JOIN pg_roles AS members ON members.oid = member WHERE members.rolname = :name ORDER BY 1
+"""
 POWERS = ("rolsuper", "rolcreaterole", "rolcreatedb", "rolreplication", "rolbypassrls")
 
 
@@ -173,15 +201,32 @@ def connected(url: sa.URL) -> Iterator[sa.Connection]:
         yield connection
 
 
+def address(variable: str) -> sa.URL:
+    """An address in the environment.
+
+    Raises:
+        ProblemError: It cannot be used. What it says is not shown, because a password is in it.
+    """
+    try:
+        url = sa.make_url(os.environ[variable])
+        sa.create_engine(url)
+    except (sa.exc.SQLAlchemyError, ImportError, ValueError) as error:
+        raise ProblemError(
+            f"the address in {variable} cannot be used ({type(error).__name__}): "
+            "it has to be postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE, with special characters as %XX"
+        ) from None
+    return url
+
+
 def owner_url() -> sa.URL:
     """Address of the metadata database for its owner."""
-    return sa.make_url(os.environ["CONNECTION"])
+    return address("CONNECTION")
 
 
 def logins() -> dict[str, tuple[sa.URL, str]]:
     """Address of each login and the Secret that it comes from, by kind of role."""
     wanted = json.loads(os.environ["LOGINS"])
-    return {kind: (sa.make_url(os.environ[each["variable"]]), each["secret"]) for kind, each in wanted.items()}
+    return {kind: (address(each["variable"]), each["secret"]) for kind, each in wanted.items()}
 
 
 def acting(database: sa.Connection) -> str:
@@ -190,8 +235,19 @@ def acting(database: sa.Connection) -> str:
 
 
 def role_of(owner: str, kind: str) -> str:
-    """The name of a role."""
-    return f"{owner}_{kind}"
+    """The name of a role.
+
+    Raises:
+        ProblemError: It cannot have the name that follows from the owner's. PostgreSQL cuts the end off a longer one,
+            and the driver takes a `%` in a statement for the place of a value.
+    """
+    role = f"{owner}_{kind}"
+    if len(role.encode()) > LONGEST or "%" in role:
+        raise ProblemError(
+            f"the owner {owner} of the metadata database would have a role {role}: an administrator has to give the "
+            f"owner a name without % and so short that the role's has at most {LONGEST} bytes (ALTER ROLE ... RENAME)"
+        )
+    return role
 
 
 def exists(database: sa.Connection, role: str) -> bool:
@@ -206,10 +262,63 @@ def make() -> None:
     if not admin:
         return
     with connected(owner_url()) as database:
-        owner = acting(database)
-    with connected(sa.make_url(admin)) as server:
-        for kind, (url, _) in logins().items():
+        owner, others = acting(database), acting_and_logged_in(database)
+    with connected(address("CONNECTION_ADMIN")) as server:
+        wanted = logins()
+        others |= acting_and_logged_in(server)
+        for kind, (url, secret) in wanted.items():
+            # Whose login or role this is cannot be the login of another one too.
+            taken = {role_of(owner, other) for other in KINDS if other != kind}
+            taken |= {str(other.username) for name, (other, _) in wanted.items() if name != kind}
+            check_login(server, owner, role_of(owner, kind), url, secret, others | taken)
+        for kind, (url, _) in wanted.items():
             make_login(server, role_of(owner, kind), url)
+
+
+def acting_and_logged_in(database: sa.Connection) -> set[str]:
+    """The role that a connection acts as, and the login that it has come with."""
+    return {acting(database), str(database.scalar(sa.text("SELECT session_user")))}
+
+
+def check_login(server: sa.Connection, owner: str, role: str, url: sa.URL, secret: str, taken: set[str]) -> None:
+    """Check, before anything is made, that a Secret has not the login of somebody who may more.
+
+    That one would act as a role with few rights from then on, and get the password of the Secret.
+
+    Raises:
+        ProblemError: It has.
+    """
+    login = str(url.username)
+    named = f"the login {login} of Secret {secret}"
+    advice = f"give the Secret a login of its own, such as {role}, which the migration makes"
+    if not url.username or login in taken:
+        raise ProblemError(f"{named} is that of somebody else: {advice}")
+    if exists(server, login) and (more := [*members_of_owner(server, login, owner), *more_than(server, login, role)]):
+        raise ProblemError(f"{named} is {more[0]}: {advice}")
+
+
+def members_of_owner(database: sa.Connection, login: str, owner: str) -> list[str]:
+    """Words for a login that could act as the owner, by way of other roles too; none for one that could not."""
+    query = sa.text("SELECT pg_has_role(:login, :owner, 'MEMBER')")
+    is_member = database.scalar(query, {"login": login, "owner": owner})
+    return [f"a member of {owner}, or a superuser"] if is_member else []
+
+
+def more_than(database: sa.Connection, name: str, role: str) -> list[str]:
+    """What a role or a login has beside the membership in its role, in words that go on after `is`."""
+    found = [f"a member of {other}" for other in memberships(database, name) if other != role]
+    return found + [f"a role with {power}" for power in powers(database, name)]
+
+
+def memberships(database: sa.Connection, name: str) -> list[str]:
+    """Roles that a role or login is a member of."""
+    return [str(role) for role in database.scalars(sa.text(MEMBERSHIPS), {"name": name})]
+
+
+def powers(database: sa.Connection, name: str) -> list[str]:
+    """What a role or login may do on the whole server."""
+    entry = database.execute(sa.text("SELECT * FROM pg_roles WHERE rolname = :name"), {"name": name}).mappings().one()
+    return [power for power in POWERS if entry[power]]
 
 
 def make_login(server: sa.Connection, role: str, url: sa.URL) -> None:
@@ -245,13 +354,19 @@ def grant_in(database: sa.Connection) -> None:
         ProblemError: See `grant`.
     """
     owner = acting(database)
-    # Whoever waits for a lock holds up all queries that come after it.
+    roles = [role_of(owner, kind) for kind in KINDS]
+    # A second run waits for the first one: PostgreSQL refuses two changes of the same right at the same time.
+    database.execute(sa.text("SET LOCAL lock_timeout = '60s'"))
+    database.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": "platform_database_rights"})
+    # Whoever waits for a lock on a table holds up all queries that come after it.
     database.execute(sa.text("SET LOCAL lock_timeout = '10s'"))
-    for kind in KINDS:
-        check_role(database, owner, role_of(owner, kind))
-    close_to_everybody(database, [role_of(owner, kind) for kind in KINDS])
-    for kind in KINDS:
-        enter(database, role_of(owner, kind))
+    for role in roles:
+        check_role(database, owner, role)
+    close_to_everybody(database)
+    for role in roles:
+        enter(database, owner, role)
+    for role in roles:
+        check_makes_nothing(database, role)
     grant_reader(database, owner, role_of(owner, READER))
     grant_dag_code(database, owner, role_of(owner, DAG_CODE))
 
@@ -274,30 +389,66 @@ def check_role(database: sa.Connection, owner: str, role: str) -> None:
             f"{role} is a member of {owner} or a superuser, so it may do everything: an administrator has to run "
             f"REVOKE {quoted(owner)} FROM {quoted(role)}, or ALTER ROLE {quoted(role)} NOSUPERUSER"
         )
-    entry = database.execute(sa.text("SELECT * FROM pg_roles WHERE rolname = :role"), {"role": role}).mappings().one()
-    if powers := [name for name in POWERS if entry[name]]:
+    if others := memberships(database, role):
         raise ProblemError(
-            f"{role} has {', '.join(powers)}: an administrator has to run ALTER ROLE {quoted(role)} "
+            f"{role} is a member of {', '.join(others)} and has their rights: an administrator has to run "
+            f"REVOKE {', '.join(map(quoted, others))} FROM {quoted(role)}"
+        )
+    if found := powers(database, role):
+        raise ProblemError(
+            f"{role} has {', '.join(found)}: an administrator has to run ALTER ROLE {quoted(role)} "
             "NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS"
         )
 
 
-def close_to_everybody(database: sa.Connection, roles: list[str]) -> None:
-    """Take from everybody the right to make tables and functions, which the owner would then use by mistake.
+def here(database: sa.Connection) -> tuple[str, str]:
+    """Database and schema of a connection, quoted."""
+    name, schema = database.execute(sa.text("SELECT current_database(), current_schema()")).one()
+    return quoted(str(name)), quoted(str(schema))
+
+
+def attempt(database: sa.Connection, *statements: str) -> None:
+    """Run statements that fail where a database or schema is somebody else's; see `check_makes_nothing`."""
+    for statement in statements:
+        with suppress(sa.exc.DBAPIError), database.begin_nested():
+            database.execute(sa.text(statement))
+
+
+def close_to_everybody(database: sa.Connection) -> None:
+    """Take from everybody the right to make schemas, tables and functions, which the owner would use by mistake."""
+    name, schema = here(database)
+    attempt(
+        database,
+        f"REVOKE CREATE, TEMPORARY ON DATABASE {name} FROM PUBLIC CASCADE",
+        f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC CASCADE",
+    )
+
+
+def check_makes_nothing(database: sa.Connection, role: str) -> None:
+    """Check that a role has made nothing and cannot make anything in this database.
+
+    In a schema with the owner's name, tables would come before the real ones in the owner's search_path.
 
     Raises:
-        ProblemError: The schema belongs to somebody else, as before PostgreSQL 15.
+        ProblemError: It can, because database or schema belong to somebody else, or it has.
     """
-    name = quoted(str(database.scalar(sa.text("SELECT current_database()"))))
-    schema = quoted(str(database.scalar(sa.text("SELECT current_schema()"))))
-    database.execute(sa.text(f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC"))
-    with suppress(sa.exc.DBAPIError), database.begin_nested():
-        database.execute(sa.text(f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC"))
-    may = sa.text("SELECT has_schema_privilege(:role, CAST(current_schema() AS text), 'CREATE')")
-    if makers := [role for role in roles if database.scalar(may, {"role": role})]:
+    name, schema = here(database)
+    may = "SELECT has_schema_privilege(:role, CAST(current_schema() AS text), 'CREATE')"
+    if database.scalar(sa.text(may), {"role": role}):
         raise ProblemError(
-            f"{', '.join(makers)} may make tables and functions in schema {schema}: an administrator has to run "
-            f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC in database {name}"
+            f"{role} may make tables and functions in schema {schema}: an administrator has to run "
+            f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC, {quoted(role)} in database {name}"
+        )
+    may = "SELECT has_database_privilege(:role, current_database(), 'CREATE, TEMPORARY')"
+    if database.scalar(sa.text(may), {"role": role}):
+        raise ProblemError(
+            f"{role} may make schemas or temporary tables in database {name}: an administrator has to run "
+            f"REVOKE CREATE, TEMPORARY ON DATABASE {name} FROM PUBLIC, {quoted(role)}"
+        )
+    if made := [str(thing) for thing in database.scalars(sa.text(MADE), {"role": role})]:
+        raise ProblemError(
+            f"{role} owns {', '.join(made)} in database {name}: an administrator has to look at it, and to run "
+            f"DROP OWNED BY {quoted(role)} there"
         )
 
 
@@ -312,14 +463,21 @@ def every(database: sa.Connection) -> list[tuple[str, list[str]]]:
     return [(kind, those) for kind, those in found if those]
 
 
-def enter(database: sa.Connection, role: str) -> None:
-    """Let a role connect, and take from it whatever it may do with tables and sequences."""
-    schema = quoted(str(database.scalar(sa.text("SELECT current_schema()"))))
-    name = quoted(str(database.scalar(sa.text("SELECT current_database()"))))
+def enter(database: sa.Connection, owner: str, role: str) -> None:
+    """Let a role connect, and take from it whatever else it, or everybody, may do in this database."""
+    name, schema = here(database)
+    to = quoted(role)
+    attempt(database, f"REVOKE ALL ON DATABASE {name} FROM {to} CASCADE")
+    attempt(database, f"REVOKE ALL ON SCHEMA {schema} FROM {to} CASCADE")
     for kind, those in every(database):
-        database.execute(sa.text(f"REVOKE ALL ON {kind} {', '.join(map(quoted, those))} FROM {quoted(role)}"))
-    database.execute(sa.text(f"GRANT CONNECT ON DATABASE {name} TO {quoted(role)}"))
-    database.execute(sa.text(f"GRANT USAGE ON SCHEMA {schema} TO {quoted(role)}"))
+        named = ", ".join(map(quoted, those))
+        database.execute(sa.text(f"REVOKE ALL ON {kind} {named} FROM {to}, PUBLIC CASCADE"))
+    for kind in ("TABLES", "SEQUENCES"):
+        for scope in ("", f" IN SCHEMA {schema}"):
+            defaults = f"ALTER DEFAULT PRIVILEGES FOR ROLE {quoted(owner)}{scope}"
+            database.execute(sa.text(f"{defaults} REVOKE ALL ON {kind} FROM {to}, PUBLIC"))
+    database.execute(sa.text(f"GRANT CONNECT ON DATABASE {name} TO {to}"))
+    database.execute(sa.text(f"GRANT USAGE ON SCHEMA {schema} TO {to}"))
 
 
 def grant_reader(database: sa.Connection, owner: str, role: str) -> None:
@@ -328,21 +486,26 @@ def grant_reader(database: sa.Connection, owner: str, role: str) -> None:
         database.execute(sa.text(f"GRANT SELECT ON {kind} {', '.join(map(quoted, those))} TO {quoted(role)}"))
     for kind in ("TABLES", "SEQUENCES"):
         defaults = f"ALTER DEFAULT PRIVILEGES FOR ROLE {quoted(owner)} IN SCHEMA"
-        schema = quoted(str(database.scalar(sa.text("SELECT current_schema()"))))
-        database.execute(sa.text(f"{defaults} {schema} GRANT SELECT ON {kind} TO {quoted(role)}"))
+        database.execute(sa.text(f"{defaults} {here(database)[1]} GRANT SELECT ON {kind} TO {quoted(role)}"))
     print(f"{role} may read everything")
 
 
 def grant_dag_code(database: sa.Connection, owner: str, role: str) -> None:
     """Give the role of DAG processor and triggerer what `GRANTED` lists, as far as this schema has it."""
     there = columns(database)
+    counted = {(table, column) for table, column in database.execute(sa.text(COUNTED))}
     for table, listed in GRANTED.items():
-        if table in there and (text := limited(listed, there[table])):
+        if table not in there:
+            continue
+        numbers = [column for column in there[table] if (table, column) in counted]
+        if text := limited(listed, there[table], numbers):
             database.execute(sa.text(f"GRANT {text} ON TABLE {quoted(table)} TO {quoted(role)}"))
     inserts = [table for table, listed in GRANTED.items() if table in there and "INSERT" in listed]
     for sequence in database.scalars(sa.text(SEQUENCES), {"tables": inserts}):
         database.execute(sa.text(f"GRANT USAGE ON SEQUENCE {quoted(sequence)} TO {quoted(role)}"))
     keep_executor_config(database, owner, there)
+    keep_callbacks(database, owner, there)
+    keep_triggers(database, owner, there)
     print(f"{role} has its rights on {len(GRANTED.keys() & there.keys())} tables")
     if unknown := sorted(there.keys() - GRANTED.keys() - REFUSED.keys()):
         print(f"{role} has no rights on tables that this list does not know: {', '.join(unknown)}")
@@ -357,18 +520,25 @@ def columns(database: sa.Connection) -> dict[str, list[str]]:
     return found
 
 
-def limited(listed: str, there: list[str]) -> str:
+def limited(listed: str, there: list[str], numbers: list[str]) -> str:
     """Rights as GRANT takes them, without columns that an older schema does not have.
+
+    Numbers that come from a sequence cannot be written: a row with a number that is yet to come would make the owner's
+    insert fail.
 
     Args:
         listed: A text of `GRANTED`.
         there: The columns of the table.
+        numbers: Those of them whose value comes from a sequence.
     """
     kept = []
     for right, named in re.findall(r"(\w+)(?: \(([^)]*)\))?", listed):
-        known = [column for column in named.split(", ") if column in there]
-        if known or not named:
-            kept.append(f"{right} ({', '.join(map(quoted, known))})" if named else right)
+        wanted = named.split(", ") if named else []
+        if numbers and not named and right in ("INSERT", "UPDATE"):
+            wanted = [column for column in there if column not in numbers]
+        known = [column for column in wanted if column in there]
+        if known or not wanted:
+            kept.append(f"{right} ({', '.join(map(quoted, known))})" if wanted else right)
     return ", ".join(kept)
 
 
@@ -376,26 +546,66 @@ def keep_executor_config(database: sa.Connection, owner: str, there: dict[str, l
     """Make the trigger `KEEPER`, where this schema has what it is for."""
     if "executor_config" not in there.get("task_instance_history", ()):
         return
-    schema = quoted(str(database.scalar(sa.text("SELECT current_schema()"))))
     same = " AND ".join(f"ti.{key} = NEW.{key}" for key in ("dag_id", "task_id", "run_id", "map_index"))
+    body = f"""
+        NEW.executor_config := (SELECT ti.executor_config FROM {here(database)[1]}.task_instance AS ti WHERE {same});
+    """  # noqa: S608  # names of our own
+    keep(database, owner, KEEPER, "INSERT ON task_instance_history", body)
+
+
+def keep_callbacks(database: sa.Connection, owner: str, there: dict[str, list[str]]) -> None:
+    """Make the trigger `CALLBACK_KEEPER`, where this schema has what it is for."""
+    if "type" not in there.get("callback", ()):
+        return
+    body = """
+        IF NEW.type NOT IN ('triggerer', 'dag_processor') OR OLD.type NOT IN ('triggerer', 'dag_processor') THEN
+          RAISE insufficient_privilege USING MESSAGE = 'permission denied for callbacks of type ' || NEW.type;
+        END IF;
+    """
+    keep(database, owner, CALLBACK_KEEPER, "INSERT OR UPDATE ON callback", body)
+
+
+def keep_triggers(database: sa.Connection, owner: str, there: dict[str, list[str]]) -> None:
+    """Make the trigger `TRIGGER_KEEPER`, where this schema has what it is for."""
+    if "trigger" not in there or "trigger_id" not in there.get("task_instance", ()):
+        return
+    body = f"""
+        IF EXISTS (SELECT FROM {here(database)[1]}.task_instance AS ti WHERE ti.trigger_id = OLD.id) THEN
+          RETURN NULL;
+        END IF;
+    """  # names of our own
+    keep(database, owner, TRIGGER_KEEPER, 'DELETE ON "trigger"', body)
+
+
+def keep(database: sa.Connection, owner: str, name: str, event: str, body: str) -> None:
+    """Make a trigger of PostgreSQL that does something for each row that anybody but the owner writes or deletes.
+
+    Args:
+        database: A connection of the owner.
+        owner: The owner.
+        name: The name of the trigger and its function.
+        event: What it comes before, with the table: `INSERT ON log`.
+        body: Statements of PL/pgSQL.
+    """
+    schema = here(database)[1]
+    done, _, table = event.partition(" ON ")
     # A login could have chosen another search_path: every name has its schema. The body's quotes have a tag, because
     # this program is in a pod's command during upgrades, and Kubernetes makes one dollar sign of two.
     database.exec_driver_sql(f"""
-        CREATE OR REPLACE FUNCTION {schema}.{KEEPER}() RETURNS trigger LANGUAGE plpgsql
+        CREATE OR REPLACE FUNCTION {schema}.{name}() RETURNS trigger LANGUAGE plpgsql
         SET search_path = pg_catalog AS $body$
         BEGIN
           IF NOT pg_has_role(current_user, {literal(owner)}, 'USAGE') THEN
-            NEW.executor_config := (SELECT ti.executor_config FROM {schema}.task_instance AS ti WHERE {same});
+            {body}
           END IF;
-          RETURN NEW;
+          RETURN {"OLD" if done == "DELETE" else "NEW"};
         END $body$
-    """)  # noqa: S608  # names of the catalogue and of our own, quoted
-    made = "SELECT count(*) FROM pg_trigger WHERE tgname = :name AND tgrelid = to_regclass('task_instance_history')"
+    """)
+    made = "SELECT count(*) FROM pg_trigger WHERE tgname = :name AND tgrelid = to_regclass(:table)"
     # Making it locks the table.
-    if not database.scalar(sa.text(made), {"name": KEEPER}):
+    if not database.scalar(sa.text(made), {"name": name, "table": table}):
         database.exec_driver_sql(
-            f"CREATE TRIGGER {KEEPER} BEFORE INSERT ON {schema}.task_instance_history "
-            f"FOR EACH ROW EXECUTE FUNCTION {schema}.{KEEPER}()"
+            f"CREATE TRIGGER {name} BEFORE {done} ON {schema}.{table} FOR EACH ROW EXECUTE FUNCTION {schema}.{name}()"
         )
 
 
@@ -403,7 +613,7 @@ def check() -> None:
     """Log in with each login.
 
     Raises:
-        ProblemError: One cannot, or acts as another role than its own, or could act as the owner.
+        ProblemError: One cannot, or acts as another role than its own, or could act as the owner or somebody else.
     """
     with connected(owner_url()) as database:
         owner = acting(database)
@@ -411,18 +621,29 @@ def check() -> None:
         role = role_of(owner, kind)
         try:
             with connected(url) as database:
-                found = acting(database)
-                query = sa.text("SELECT pg_has_role(session_user, :owner, 'MEMBER')")
-                is_owner = database.scalar(query, {"owner": owner})
+                acts = how_wrong(database, owner, role)
         except sa.exc.SQLAlchemyError as error:
             raise ProblemError(f"the login {url.username} of Secret {secret} does not work: {cause(error)}") from error
-        if found != role or is_owner:
-            acts = f"may act as {owner}" if is_owner else f"acts as {found}"
+        if acts:
             raise ProblemError(
                 f"the login {url.username} of Secret {secret} {acts}: give it a login that is {role}, or that acts "
-                "as it and is a member of no other role"
+                "as it and is a member of no other role, and has no right on the server but LOGIN"
             )
         print(f"{url.username} logs in and acts as {role}")
+
+
+def how_wrong(database: sa.Connection, owner: str, role: str) -> str:
+    """What a login does that it should not; nothing where it acts as its role and as nobody else.
+
+    The login counts too: `SET ROLE NONE` leads back to it.
+    """
+    login = str(database.scalar(sa.text("SELECT session_user")))
+    if members_of_owner(database, login, owner):
+        return f"may act as {owner}"
+    if (found := acting(database)) != role:
+        return f"acts as {found}"
+    more = more_than(database, login, role)
+    return f"is {', and '.join(more)}" if more else ""
 
 
 def cause(error: BaseException) -> str:
