@@ -262,7 +262,7 @@ def test_keys_are_read_as_they_come_out_of_a_file(
     assert doubts(folder) == {}
 
 
-@pytest.mark.parametrize("keys", ["guess me", f"{FIRST_KEY},abc", "1" * 31])
+@pytest.mark.parametrize("keys", ["guess-me", f"{FIRST_KEY},abc", "1" * 31])
 def test_a_key_that_can_be_guessed_is_refused(
     script: ModuleType, folder: Any, monkeypatch: pytest.MonkeyPatch, keys: str
 ) -> None:
