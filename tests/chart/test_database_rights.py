@@ -500,18 +500,20 @@ def test_a_login_that_may_more_than_its_role_is_refused(server: Server, change: 
 def test_no_login_is_made_of_somebody_who_may_more(server: Server, user: str) -> None:
     """The owner would act as a role that may not migrate, and could not be told from it."""
     execute(server, "CREATE ROLE another_super SUPERUSER", f"CREATE ROLE another_owner IN ROLE {OWNER}")
-    state = "SELECT rolname, rolconfig, rolpassword FROM pg_authid ORDER BY 1"
+    state = "SELECT rolname, rolconfig, a.rolpassword FROM pg_roles JOIN pg_authid a USING (rolname) ORDER BY 1"
     members = "SELECT roleid, member FROM pg_auth_members ORDER BY 1, 2"
 
     def found() -> list[list[tuple[object, ...]]]:
         with server.engine().connect() as connection:
             return [[tuple(row) for row in connection.execute(sa.text(query))] for query in (state, members)]
 
-    before = found()
-    wanted = logins(server, reader="airflow_reader_c", dag_code=user)
-    answer = rights(server.url(OWNER), "make", CONNECTION_ADMIN=server.url("postgres", "postgres"), **wanted)
-    after = found()
-    execute(server, "DROP ROLE another_super", "DROP ROLE another_owner", "DROP ROLE IF EXISTS airflow_reader_c")
+    try:
+        before = found()
+        wanted = logins(server, reader="airflow_reader_c", dag_code=user)
+        answer = rights(server.url(OWNER), "make", CONNECTION_ADMIN=server.url("postgres", "postgres"), **wanted)
+        after = found()
+    finally:
+        execute(server, "DROP ROLE another_super", "DROP ROLE another_owner", "DROP ROLE IF EXISTS airflow_reader_c")
     assert answer.returncode == 1, answer.stdout
     assert f"login {user} of Secret airflow-metadata-dag_code" in answer.stdout
     assert after == before
