@@ -155,3 +155,29 @@ def test_what_is_wrong_is_named_and_changes_nothing(job: Job) -> None:
         assert named in answer.stderr
         assert "swordfish" not in answer.stdout + answer.stderr
     assert job.rows() == before
+
+
+def fail(job: Job, event: str) -> None:
+    """Let the database refuse to write users, as it does if another Job has written the same one in between."""
+    with sqlite3.connect(job.home / "airflow.db") as database:
+        database.execute("DROP TRIGGER IF EXISTS refuse")
+        database.execute(f"CREATE TRIGGER refuse BEFORE {event} BEGIN SELECT RAISE(ABORT, 'refused'); END")
+
+
+def test_an_error_of_the_database_shows_no_hash(job: Job) -> None:
+    secrets = {"admin": "swordfish", "platform": "tuna"}
+
+    def refused(event: str, name: str, wanted: dict[str, Any], passwords: dict[str, str]) -> None:
+        fail(job, event)
+        answer = job.run(wanted, passwords)
+        assert answer.returncode == 1
+        assert f"problem: user {name} cannot be written: IntegrityError" in answer.stderr
+        for word in ("scrypt:", "Traceback", "[parameters", "swordfish", "salmon"):
+            assert word not in answer.stdout + answer.stderr, event
+
+    refused("INSERT ON ab_user", "admin", WANTED, secrets)
+    fail(job, "DELETE ON ab_user")
+    job.said(WANTED, secrets)
+    refused("UPDATE OF password ON ab_user", "platform", WANTED, secrets | {"platform": "salmon"})
+    refused("UPDATE OF email ON ab_user", "admin", {"admin": {"role": "Op", "email": "ops@example.com"}}, secrets)
+    refused("UPDATE OF active ON ab_user", "platform", {"admin": WANTED["admin"]}, secrets)

@@ -7,13 +7,18 @@ left alone.
 """
 
 import json
+import logging
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from airflow.configuration import conf
 from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
+from airflow.providers.fab.auth_manager.security_manager import override
 from airflow.utils.providers_configuration_loader import providers_configuration_loaded
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.security import check_password_hash
 
 MARK = "platform"
@@ -49,10 +54,42 @@ def role_of(security: Any, name: str, role: str) -> Any:
     return found
 
 
-def require(done: object, name: str) -> None:
-    """Give up if the security manager has not done something; it logs why, and answers with a false value."""
+def reason(error: BaseException | None) -> str:
+    """What kind of error it is, and which constraint of the database it is about, without any value of a row."""
+    original = getattr(error, "orig", None) or error
+    kind = "the security manager refuses it" if original is None else type(original).__name__
+    constraint = getattr(getattr(original, "diag", None), "constraint_name", None)
+    return f"{kind} ({constraint})" if constraint else kind
+
+
+def write(name: str, change: Callable[[], object]) -> None:
+    """Let the security manager write a user; it raises an error, or logs one and answers with a false value.
+
+    The text of such an error has the values of the row, among them the hash of the password. So the security manager
+    logs nothing in the meantime, and no error is raised further.
+
+    Raises:
+        SystemExit: The user cannot be written.
+    """
+    errors: list[BaseException] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        errors.extend(each for each in record.args or () if isinstance(each, BaseException))
+        return False
+
+    override.log.addFilter(keep)
+    try:
+        done = change()
+    except (override.FabException, SQLAlchemyError) as error:
+        done = None
+        errors.append(error)
+    finally:
+        override.log.removeFilter(keep)
     if not done:
-        raise SystemExit(f"problem: user {name} of platform.users could not be written; the lines above say why")
+        raise SystemExit(
+            f"problem: user {name} cannot be written: {reason(errors[0] if errors else None)}; see whether another "
+            "user has this name or e-mail address, and deploy again if two deployments ran at once"
+        ) from None
 
 
 def refuse_taken(security: Any, name: str, email: str) -> None:
@@ -68,11 +105,11 @@ def make(security: Any, name: str, email: str, role: Any, secret: str) -> str:
     """Add a user, or change what differs from the wanted one; what was done, empty for nothing."""
     user = security.find_user(username=name)
     if user is None:
-        require(security.add_user(name, name, MARK, email, role, secret), name)
+        write(name, partial(security.add_user, name, name, MARK, email, role, secret))
         return "added"
     changed = []
     if not check_password_hash(user.password or "", secret):
-        require(security.reset_password(user.id, secret), name)
+        write(name, partial(security.reset_password, user.id, secret))
         changed.append("password")
     wanted = {
         "roles": [role],
@@ -87,7 +124,7 @@ def make(security: Any, name: str, email: str, role: Any, secret: str) -> str:
     if different:
         for key, value in different.items():
             setattr(user, key, value)
-        require(security.update_user(user), name)
+        write(name, partial(security.update_user, user))
     return ", ".join([*changed, *different])
 
 
@@ -120,7 +157,7 @@ def sync(wanted: dict[str, dict[str, str]], passwords: dict[str, str]) -> dict[s
         for user in security.get_all_users():
             if user.active and user.username.lower() not in named and is_ours(user):
                 user.active = False
-                require(security.update_user(user), user.username)
+                write(user.username, partial(security.update_user, user))
                 done[user.username] = "deactivated: platform.users does not have it"
     return {name: what for name, what in done.items() if what}
 
