@@ -186,6 +186,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         {"platform": {"users": {"new": {"role": "User"}}}},
         ["/platform/users/new", "email"],
     ),
+    "a user whose name is no name of a file": (
+        "airflow-platform",
+        {"platform": {"users": {"../ann": {"role": "User", "email": "ann@example.com"}}}},
+        ["/platform/users", "../ann"],
+    ),
     "tag latest": ("airflow-blue", {"global": {"image": {"tag": "latest"}}}, ["/global/image/tag"]),
     "unknown key of the official chart": ("airflow-blue", {"airflow": {"schedulr": {}}}, ["schedulr"]),
     "another namespace": ("airflow-platform", {"global": {"environment": "prod"}}, ["airflow-dev", "airflow-prod"]),

@@ -148,6 +148,16 @@ def test_what_is_wrong_is_named_and_changes_nothing(job: Job) -> None:
             {"admin": "swordfish"},
             "platform.users.admin.role is 'Chief'",
         ),
+        (
+            {"Ann": WANTED["admin"], "ann": WANTED["platform"]},
+            {"Ann": "swordfish", "ann": "swordfish"},
+            "platform.users names Ann and ann, which is one user for Airflow",
+        ),
+        (
+            {"a": {"role": "Op", "email": "Team@example.com"}, "b": {"role": "Op", "email": "team@example.com"}},
+            {"a": "swordfish", "b": "swordfish"},
+            "platform.users.b.email is team@example.com, which a has, too",
+        ),
         ({"admin": WANTED["admin"] | {"email": "eve@example.com"}}, {"admin": "x"}, "platform.users.admin.email"),
     ):
         answer = job.run(wanted, passwords)

@@ -92,6 +92,26 @@ def write(name: str, change: Callable[[], object]) -> None:
         ) from None
 
 
+def refuse_equal(wanted: dict[str, dict[str, str]]) -> None:
+    """Give up if two users differ in capitals alone, in their names or addresses: for Airflow they are one.
+
+    Raises:
+        SystemExit: There are two such users.
+    """
+    names: dict[str, str] = {}
+    emails: dict[str, str] = {}
+    for name, spec in wanted.items():
+        other = names.setdefault(name.lower(), name)
+        if other != name:
+            raise SystemExit(
+                f"problem: platform.users names {other} and {name}, which is one user for Airflow: take one out"
+            )
+        email = spec["email"]
+        other = emails.setdefault(email.lower(), name)
+        if other != name:
+            raise SystemExit(f"problem: platform.users.{name}.email is {email}, which {other} has, too: use another")
+
+
 def refuse_taken(security: Any, name: str, email: str) -> None:
     """Give up if another user has this address, which the database allows once."""
     other = security.find_user(email=email)
@@ -171,6 +191,7 @@ def main() -> None:
         if wanted:
             raise SystemExit(f"problem: platform.users names users, and {manager} has no list of them: leave it empty")
         return
+    refuse_equal(wanted)
     folder = Path(sys.argv[1])
     done = sync(wanted, {name: password(folder, name) for name in wanted})
     print(f"users: {', '.join(sorted(wanted))}")
