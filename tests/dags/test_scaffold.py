@@ -68,7 +68,7 @@ def test_the_dag_runs_and_its_test_passes(
         ("kubernetes_export_pods", "flights", None, "'kubernetes' is an installed package"),
         ("class_export_carriers", "flights", None, "'class' is a word of Python's own"),
         ("sales_export_carriers", "sales", None, "there is no domain 'sales'"),
-        ("flights_export_" + "x" * 250, "flights", None, "cannot be written: File name too long"),
+        ("flights_export_" + "x" * 250, "flights", None, "in at most 200 small letters"),
         ("flights_export_carriers", "airflow", None, "--owner 'airflow' is not a team"),
         ("flights_export_carriers", 'x"), 1', None, "is not a team"),
         ("flights_export_carriers", "flights", "daily", "not a cron expression"),

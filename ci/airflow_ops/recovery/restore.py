@@ -40,11 +40,12 @@ def restore(
 ) -> None:
     """Restore an environment's metadata database from a backup, start Airflow again and run the canary.
 
-    Only a backup that the environment itself has made is taken: a key in a Secret of
-    its own authenticates it. It is first loaded into a second database and checked
-    there: checksum, revision, Fernet key. Only then is Airflow stopped and the second database put
-    in place of the present one, which is kept under another name. A restore that
-    was cut off can be run again.
+    Only a backup that the environment itself has made is taken: a key in a
+    Secret of its own authenticates it. It is first loaded into a second
+    database and checked there: checksum, revision, Fernet key. Only then is
+    Airflow stopped and the second database put in place of the present one,
+    which is kept under another name. A restore that was cut off can be run
+    again.
 
     Example: airflow-ops restore dev
     """

@@ -39,6 +39,7 @@ READS = {
     "alerts test": "it reads",
     "dags inspect": "it reads",
     "dags slow": "it reads",
+    "pin-images": "it needs no cluster, and writes an overlay of the checkout",
     "dags upload": "it adds a folder to object storage, which no environment reads before it names it",
 }
 """Commands that take an environment and no Lease, each with the reason."""

@@ -42,7 +42,7 @@ def test_lint_of_one_dag_is_quick_and_a_file_elsewhere_is_refused(tmp_path: Path
     (tmp_path / "stray.py").write_text("")
     with pytest.raises(ProblemError, match="is not in"):
         lint.files_of([str(tmp_path / "stray.py")])
-    with pytest.raises(ProblemError, match="flights_load_nothing: there is no"):
+    with pytest.raises(ProblemError, match="'flights_load_nothing': there is no"):
         lint.files_of(["flights_load_nothing"])
 
 
@@ -54,11 +54,11 @@ def test_a_violation_leads_to_its_line() -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["test", "flights_load_nothing"], "flights_load_nothing: there is no"),
+        (["test", "flights_load_nothing"], "'flights_load_nothing': there is no"),
         (["test", "platform_call_api", "--partition", "yesterday"], "'yesterday' is neither a day nor a month"),
         (["test", "platform_call_api", "--conf", "[1]"], "not a JSON object"),
         (["test", "platform_call_api", "--conf", "{"], "not JSON"),
-        (["run-all", "flights_load_nothing"], "there is no DAG flights_load_nothing"),
+        (["run-all", "flights_load_nothing"], "there is no DAG 'flights_load_nothing'"),
         (["new", "nonsense", "--owner", "flights"], "is not {domain}_{action}_{target}"),
     ],
 )

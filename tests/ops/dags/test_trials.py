@@ -54,7 +54,7 @@ def test_the_partition_today_is_the_present_day(written: Any) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ({"flights_load_nothing": [{}]}, "trials.yaml: there is no DAG flights_load_nothing"),
+        ({"flights_load_nothing": [{}]}, "trials.yaml: there is no DAG 'flights_load_nothing'"),
         ({"flights_count_day": [{"ends": "failed"}]}, "trials.yaml: flights_count_day.0.ends: unknown key"),
         (
             {"flights_count_day": [{"end": "broken"}]},

@@ -213,7 +213,7 @@ def address(variable: str) -> sa.URL:
     except (sa.exc.SQLAlchemyError, ImportError, ValueError) as error:
         raise ProblemError(
             f"the address in {variable} cannot be used ({type(error).__name__}): "
-            "it has to be postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE, with special characters as %XX"
+            "it has to be like the address of the owner, with special characters as %XX"
         ) from None
     return url
 
