@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
+from cryptography.fernet import Fernet
 
 from airflow_ops.paths import ROOT
 from support.metadata_database import Server, running_server
 
 RIGHTS = ROOT / "charts/platform/files/scripts/database_rights.py"
 AIRFLOW = Path(sys.executable).with_name("airflow")
+FERNET_KEY = Fernet.generate_key().decode()
 OWNER, READER, DAG_CODE = "airflow", "airflow_reader", "airflow_dag_code"
 
 
@@ -25,7 +27,7 @@ def environment(server: Server, role: str, home: Path, **more: str) -> dict[str,
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.url(role),
         "AIRFLOW__CORE__AUTH_MANAGER": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
-        "AIRFLOW__CORE__FERNET_KEY": "cGFydHlwYXJ0eXBhcnR5cGFydHlwYXJ0eXBhcnR5cGE=",
+        "AIRFLOW__CORE__FERNET_KEY": FERNET_KEY,
         "AIRFLOW__API__SECRET_KEY": "only-for-this-test-only-for-this-test",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         **more,
