@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from airflow_ops.cluster import lease
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.console import TRY_AGAIN, ProblemError
 from airflow_ops.deployment import preflight
-from support.live_environment import OPS, ops, target, wait_for, with_values
+from support.live_environment import OPS, lease_holder, ops, target, wait_for, with_values
 
 
 def lasting_pods(cluster: Cluster) -> dict[str, tuple[str, int]]:
@@ -39,16 +38,11 @@ def test_a_second_deploy_changes_nothing_and_restarts_nothing(cluster: Cluster) 
             assert cluster.core.read_namespaced_secret(name, cluster.namespace).data == data, name
 
 
-def _holder(cluster: Cluster) -> str:
-    path = ("get", "lease", lease.NAME, "--ignore-not-found", "--output", "jsonpath={.spec.holderIdentity}")
-    return cluster.kubectl(*path)
-
-
 def test_one_operation_runs_at_a_time_and_a_killed_one_is_followed(cluster: Cluster) -> None:
-    wait_for("the end of other operations", lambda: not _holder(cluster), 60)
+    wait_for("the end of other operations", lambda: not lease_holder(cluster), 60)
     first = subprocess.Popen([OPS, "deploy", *target(cluster)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        holder = wait_for("the Lease of the first deploy", lambda: _holder(cluster), 120)
+        holder = wait_for("the Lease of the first deploy", lambda: lease_holder(cluster), 120)
         assert holder.endswith(f"/{first.pid}")
         second = ops("deploy", *target(cluster))
         assert second.returncode == TRY_AGAIN, second.stdout + second.stderr
@@ -60,7 +54,7 @@ def test_one_operation_runs_at_a_time_and_a_killed_one_is_followed(cluster: Clus
     assert third.returncode == 0, third.stdout + third.stderr
     assert f"{holder} since" in third.stderr
     assert "was not alive any more" in third.stderr
-    assert not _holder(cluster), "it is given back at the end"
+    assert not lease_holder(cluster), "it is given back at the end"
 
 
 def test_what_is_deployed_is_what_is_rendered(cluster: Cluster) -> None:

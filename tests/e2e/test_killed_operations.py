@@ -23,7 +23,7 @@ from airflow_ops.cluster.airflow_api import login
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.console import TRY_AGAIN, out
 from airflow_ops.console import table as new_table
-from support.live_environment import OPS, ops, target, wait_for
+from support.live_environment import OPS, lease_holder, ops, target, wait_for
 from support.metadata_superuser import sql
 
 pytestmark = pytest.mark.destructive
@@ -183,11 +183,6 @@ def test_a_restore_killed_at_each_step_ends_well(cluster: Cluster) -> None:
     assert former.count("1") == 1, f"what was there before is kept, once: {former}"
 
 
-def holder(cluster: Cluster) -> str:
-    path = ("get", "lease", lease.NAME, "--ignore-not-found", "--output", "jsonpath={.spec.holderIdentity}")
-    return cluster.kubectl(*path)
-
-
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -206,16 +201,16 @@ def test_the_second_of_two_is_refused_and_told_of_the_first(
 
     if "restore" in (first[0], second[0]):
         assert ops("backup", *target(cluster)).returncode == 0
-    wait_for("the end of other operations", lambda: not holder(cluster), 60)
+    wait_for("the end of other operations", lambda: not lease_holder(cluster), 60)
     one = subprocess.Popen([OPS, *words(first)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        identity = wait_for("the Lease of the first", lambda: holder(cluster), 120)
+        identity = wait_for("the Lease of the first", lambda: lease_holder(cluster), 120)
         other = ops(*words(second))
         said = " ".join(other.stderr.split())
         assert other.returncode == TRY_AGAIN, other.stdout + said
         assert f"{first[0]}" in said
         assert f"by {identity} since" in said
-        assert holder(cluster) == identity
+        assert lease_holder(cluster) == identity
     finally:
         one.wait()
     assert one.returncode == 0, "the first is not disturbed"

@@ -2,33 +2,12 @@
 
 import re
 import shlex
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from airflow_ops.cli import app
-
-ROOT = typer.main.get_command(app)
-
-
-def verbs(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The words of every command without verbs of its own."""
-    if not hasattr(command, "list_commands"):
-        yield words
-        return
-    context = typer.Context(command)
-    for name in command.list_commands(context):
-        yield from verbs(command.get_command(context, name), (*words, name))
-
-
-def found_verb(words: tuple[str, ...]) -> Any:
-    command: Any = ROOT
-    for word in words:
-        command = command.get_command(typer.Context(command), word)
-    return command
+from support.hostile import commands, found_command
 
 
 def shown(words: tuple[str, ...]) -> str:
@@ -45,21 +24,21 @@ def example(words: tuple[str, ...]) -> str:
     return " ".join(found[1].split())
 
 
-@pytest.mark.parametrize("words", list(verbs(ROOT)), ids=" ".join)
+@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
 def test_every_help_has_an_example_of_its_command(words: tuple[str, ...]) -> None:
     command, *rest = shlex.split(example(words))
     assert command == "airflow-ops"
     assert rest[: len(words)] == list(words)
 
 
-@pytest.mark.parametrize("words", list(verbs(ROOT)), ids=" ".join)
+@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
 def test_every_example_has_arguments_that_its_command_takes(words: tuple[str, ...]) -> None:
     arguments = re.split(r" [>|] ", example(words))[0]
-    found_verb(words).make_context(words[-1], shlex.split(arguments)[1 + len(words) :])
+    found_command(words).make_context(words[-1], shlex.split(arguments)[1 + len(words) :])
 
 
 def test_no_line_of_a_help_is_wider_than_a_terminal() -> None:
-    wide = [line for words in verbs(ROOT) for line in shown(words).splitlines() if len(line) > 80]
+    wide = [line for words in commands() for line in shown(words).splitlines() if len(line) > 80]
     assert not wide
 
 
@@ -67,8 +46,8 @@ def test_no_paragraph_is_broken_in_two_places() -> None:
     """Only the first paragraph is wrapped; the others keep their lines, which a terminal of 80 columns cuts at 78."""
     long = [
         (words, line)
-        for words in verbs(ROOT)
-        for paragraph in str(found_verb(words).help).split("\n\n")[1:]
+        for words in commands()
+        for paragraph in str(found_command(words).help).split("\n\n")[1:]
         for line in paragraph.splitlines()
         if len(line) > 78 and not line.startswith("Example:")
     ]

@@ -21,7 +21,7 @@ from airflow_client.client import (
 from kubernetes import watch
 from kubernetes.client.exceptions import ApiException
 
-from airflow_ops.cluster import airflow_api
+from airflow_ops.cluster import airflow_api, lease
 from airflow_ops.cluster.connection import Cluster
 from airflow_ops.console import ProblemError
 from airflow_ops.deployment.dag_push import push_arguments
@@ -59,6 +59,12 @@ def has_prometheus_operator(cluster: Cluster) -> bool:
     except ProblemError:
         return False
     return True
+
+
+def lease_holder(cluster: Cluster) -> str:
+    """Who holds the Lease of the environment; empty if nobody does."""
+    path = ("get", "lease", lease.NAME, "--ignore-not-found", "--output", "jsonpath={.spec.holderIdentity}")
+    return cluster.kubectl(*path)
 
 
 def wait_for(what: str, look: Callable[[], T], seconds: float = 300) -> T:

@@ -210,7 +210,7 @@ def _check_kubeconfig() -> None:
         ProblemError: One of its files is none.
     """
     for name in filter(None, os.environ.get("KUBECONFIG", "").split(os.pathsep)):
-        # A file that does not exist is no fault: kubectl passes it over.
+        # kubectl ignores a file that does not exist, so this does too.
         if os.path.exists(name) and not os.path.isfile(name):  # noqa: PTH110, PTH113  they answer also where Path raises
             raise fail(f"KUBECONFIG names {name}, which is no file.", "Name files, separated by colons.", 2)
 

@@ -106,7 +106,7 @@ def render(
     Example: airflow-ops render prod out/prod
     """
     environment = Environment.load(name, overlay)
-    # Before the work of rendering: a folder that cannot be used is told at once.
+    # This comes first because rendering takes seconds, and a folder that cannot be used is an error anyway.
     _written_before(folder)
     manifests = render_environment(environment, colour)
     write(manifests, environment.namespace, folder)

@@ -55,7 +55,7 @@ class Prometheus:
         """
         try:
             answer = self._client.get(f"{self.url}/api/v1/{path}", params=parameters)
-        # The others are for what is no URL at all.
+        # httpx raises InvalidURL or ValueError for a text that it cannot read as a URL.
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise fail(
                 f"no Prometheus answers at {self.url!r}: {error}.", "Correct --url, or start that Prometheus."

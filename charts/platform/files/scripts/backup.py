@@ -626,8 +626,8 @@ def verify(name: str) -> dict[str, Any]:
     """
     backup = chosen(name)
     with connected(url().set(database=RESTORED)) as database:
-        # If another restore has made the database anew under the same name, it is still being loaded, and the checks
-        # below could pass although rows are missing.
+        # Another restore may have replaced the database of this name by one that is still being loaded. The checks
+        # below could pass there although rows are missing.
         if str(number_of(database, RESTORED)) != (WORK / "made").read_text():
             raise ProblemError(
                 f"another restore has made {RESTORED} anew meanwhile: run this one again when it has ended"

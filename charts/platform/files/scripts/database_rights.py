@@ -37,7 +37,7 @@ ADD = "SELECT, INSERT"
 WRITE = "SELECT, INSERT, UPDATE"
 ALL = "SELECT, INSERT, UPDATE, DELETE"
 GRANTED = {
-    # What is stored about DAGs. The DAG processor makes all of it anew from the files.
+    # What is stored about DAGs. The DAG processor writes it from the files, and writes it again when a file changes.
     "dag": WRITE,
     "dag_bundle": WRITE,
     "dag_code": WRITE,
